@@ -1,0 +1,253 @@
+"""The one source of flags, help, saved JSON and Python arguments: frozen dataclasses.
+
+``TrainConfig`` describes a whole training run. Its plain fields are the everyday flags; nested groups are reached by
+dotted names (``--optim.name sgd``, ``--stages.1.epochs 5``). A stage field left at None takes the run's own value.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from kinelite.errors import UsageError
+from kinelite.types import Fit, Sampling
+
+
+@dataclass(frozen=True)
+class SplitConfig:
+    """How clips are divided when the set does not say."""
+
+    val_fraction: float = 0.2
+    """Share of the clips (of the groups, when grouped) that is held out, per class as far as possible."""
+    group: str | None = None
+    """Regular expression; what it captures in a clip's path (relative to the root) is its group. A group never stands
+    on both sides of the split. Example: 'person(\\d+)'."""
+    folds: int = 0
+    """Cross-validation instead of a random split: number of folds over groups (0: off)."""
+    fold: int = 0
+    """Which fold is held out, from 0."""
+    seed: int = 0
+    """Seed of the split; separate from the training seed so that seeds are compared on the same split."""
+
+
+@dataclass(frozen=True)
+class ClipConfig:
+    """How a clip becomes the frames that the model sees."""
+
+    sampling: Sampling = "sparse"
+    """sparse: one frame per equal segment. dense: every stride-th frame of a window."""
+    stride: int = 2
+    """Distance between frames under dense sampling."""
+    fit: Fit = "squash"
+    """squash: resize to size x size. crop: short side to size, then crop."""
+    policy: str = "auto"
+    """Augmentation policy; auto takes the one that the set names. `kinelite list policies`."""
+    decoder: Literal["auto", "pyav"] = "auto"
+    """Decoder of the clips."""
+    max_skipped: float = 0.05
+    """Share of undecodable clips that an evaluation accepts before it fails."""
+
+
+@dataclass(frozen=True)
+class NetConfig:
+    """What is built beside the model's own defaults; None keeps the default of the named model."""
+
+    encoder: str | None = None
+    """Any timm vision transformer as the spatial encoder, such as vit_small_patch14_dinov2."""
+    tubelet: int | None = None
+    """Frames per tubelet."""
+    inflate: Literal["central", "average"] = "central"
+    """How an image's patch weights become tubelet weights: all in the central frame, or spread evenly."""
+    temporal_layers: int | None = None
+    """Layers of the temporal transformer."""
+    drop_path: float = 0.0
+    """Stochastic depth of the last layer (rises linearly from 0), in both transformers."""
+    dropout: float = 0.0
+    """Dropout before the classifier."""
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """Optimiser, schedule and regularisation."""
+
+    name: Literal["sgd", "adamw"] = "adamw"
+    """sgd has momentum 0.9 as in ViViT."""
+    lr: float = 1e-3
+    """Peak learning rate."""
+    weight_decay: float = 1e-5
+    """Decay of matrices; biases, norms, positions and class tokens take none."""
+    momentum: float = 0.9
+    """Momentum of SGD."""
+    schedule: Literal["cosine", "plateau", "constant"] = "cosine"
+    """cosine: linear warm-up, then cosine to 0. plateau: times plateau_factor when validation stands still."""
+    warmup_epochs: float = 1.0
+    """Length of the linear warm-up, in epochs."""
+    plateau_factor: float = 0.1
+    """Factor on the learning rate at a plateau."""
+    plateau_patience: int = 2
+    """Epochs without progress before the plateau factor is applied."""
+    clip_norm: float = 1.0
+    """Largest norm of the whole gradient (0: not clipped)."""
+    label_smoothing: float = 0.0
+    """Share of the target spread evenly over all classes."""
+    mixup: float = 0.0
+    """Alpha of the Beta distribution that two clips are mixed with (0: off)."""
+    ema: float = 0.0
+    """Decay per step of the averaged weights that are evaluated and kept (0: off)."""
+    layer_decay: float = 1.0
+    """Learning rate of each encoder layer relative to the layer above it (1: all equal)."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of training. A field that is None takes the run's value."""
+
+    name: str = "train"
+    """Used in the log, in checkpoints and in the report."""
+    frames: int | None = None
+    """Frames per clip in this stage."""
+    epochs: int | None = None
+    """Passes over the training clips in this stage."""
+    freeze: tuple[str, ...] = ()
+    """Patterns over parameter names ('encoder.*'); what matches stays still. A pattern without a match is an error."""
+    adapter: bool = False
+    """Put the two-layer adapter between encoder and temporal transformer from this stage on."""
+    init: Literal["previous", "pretrained"] = "previous"
+    """Start from the stage before (the first one starts from --pretrained or --init), or from --pretrained again."""
+    lr: float | None = None
+    """Peak learning rate of this stage."""
+    batch: int | None = None
+    """Clips per step in this stage."""
+    micro_batch: int | None = None
+    """Clips per forward pass in this stage."""
+
+
+@dataclass(frozen=True)
+class KeepConfig:
+    """Checkpoints, evaluation during training and when to stop."""
+
+    every_steps: int = 0
+    """Write a checkpoint every so many steps (0: by time and at the end of each epoch)."""
+    every_s: float = 300.0
+    """Write a checkpoint at least this often, in seconds."""
+    last: int = 2
+    """How many checkpoints are kept."""
+    eval_epochs: int = 1
+    """Evaluate every so many epochs, and always after the last (0: only at the end of the run)."""
+    select: Literal["last", "best"] = "last"
+    """Which weights the run ends with. best looks at the validation split: keep a separate test split then."""
+    early_stop: int = 0
+    """Stop a stage after so many evaluations without progress (0: off)."""
+    strips: int = 6
+    """How many of the worst clips are kept as strips of frames for the report."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A whole training run, as saved in config.json and as accepted by `kinelite.train`."""
+
+    recipe: str = "conventional"
+    """Name of the recipe that made this config."""
+    data: str = "motion"
+    """Set of clips: motion, folder:ROOT, csv:FILE."""
+    model: str = "vivit_fe_ti"
+    """Model to train: `kinelite list models`."""
+    pretrained: str | None = None
+    """Weights to start from: 'hub', or a safetensors file (image weights of the encoder, or a whole model)."""
+    init: str | None = None
+    """Run folder or weight file of a finished Kinelite run to start from; its classes may differ."""
+    out: Path = Path("runs/train")
+    """Run folder. An unfinished run in it is continued."""
+    frames: int = 32
+    """Frames per clip."""
+    size: int | None = None
+    """Height and width in pixels (default: the model's own)."""
+    epochs: int = 30
+    """Passes over the training clips, in each stage that does not say otherwise."""
+    batch: int = 16
+    """Clips per optimiser step."""
+    micro_batch: int = 0
+    """Clips per forward pass; the gradient is that of the whole batch (0: the whole batch at once)."""
+    seed: int = 0
+    """Seed of weights, order, augmentation, mixup and stochastic depth."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, mps."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """auto: bf16 where the device is fast at it, else fp32."""
+    workers: int = -1
+    """Processes that decode clips (0: none, -1: chosen from the number of cores)."""
+    max_hours: float = 0.0
+    """Stop training after so many hours, keep what was learnt and evaluate it (0: no limit)."""
+    split: SplitConfig = field(default_factory=SplitConfig)
+    clips: ClipConfig = field(default_factory=ClipConfig)
+    net: NetConfig = field(default_factory=NetConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    keep: KeepConfig = field(default_factory=KeepConfig)
+    stages: tuple[Stage, ...] = (Stage(),)
+
+    def resolved(self) -> TrainConfig:
+        """The same config with every stage field filled in, so that the saved JSON leaves nothing to guess."""
+        stages = tuple(
+            replace(
+                stage,
+                frames=_first(stage.frames, self.frames),
+                epochs=_first(stage.epochs, self.epochs),
+                lr=_first(stage.lr, self.optim.lr),
+                batch=_first(stage.batch, self.batch),
+                micro_batch=_first(stage.micro_batch, self.micro_batch) or _first(stage.batch, self.batch),
+            )
+            for stage in self.stages
+        )
+        return replace(self, stages=stages)
+
+
+def _first(value: Any, otherwise: Any) -> Any:
+    return otherwise if value is None else value
+
+
+def to_json(config: Any) -> dict[str, Any]:
+    """Plain JSON values of a config dataclass."""
+    return msgspec.to_builtins(config, enc_hook=_encode)
+
+
+def from_json(data: dict[str, Any], kind: type = TrainConfig) -> Any:
+    """A config from plain JSON values. Raises UsageError naming the field that does not fit."""
+    try:
+        return msgspec.convert(data, kind, dec_hook=_decode)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"This is not a {kind.__name__}: {error}. Its fields: kinelite train --help") from error
+
+
+def differences(a: Any, b: Any) -> dict[str, tuple[Any, Any]]:
+    """Dotted field name -> (value in a, value in b) wherever two configs differ."""
+    flat_a, flat_b = _flatten(to_json(a)), _flatten(to_json(b))
+    names = [*flat_a, *(name for name in flat_b if name not in flat_a)]
+    return {n: (flat_a.get(n), flat_b.get(n)) for n in names if flat_a.get(n) != flat_b.get(n)}
+
+
+def _flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
+    if isinstance(tree, dict):
+        pairs: Any = tree.items()
+    elif isinstance(tree, list) and tree and isinstance(tree[0], dict):
+        pairs = enumerate(tree)
+    else:
+        return {prefix: tree}
+    flat: dict[str, Any] = {}
+    for key, value in pairs:
+        flat |= _flatten(value, f"{prefix}.{key}" if prefix else str(key))
+    return flat
+
+
+def _encode(value: Any) -> Any:
+    if isinstance(value, Path):
+        return value.as_posix()
+    raise NotImplementedError(f"{type(value)} in a config")
+
+
+def _decode(kind: type, value: Any) -> Any:
+    if kind is Path:
+        return Path(value)
+    raise NotImplementedError(f"{kind} in a config")
