@@ -210,7 +210,7 @@ def _first(value: Any, otherwise: Any) -> Any:
 
 def to_json(config: Any) -> dict[str, Any]:
     """Plain JSON values of a config dataclass."""
-    return msgspec.to_builtins(config, enc_hook=_encode)
+    return msgspec.json.decode(msgspec.json.encode(config, enc_hook=_encode))
 
 
 def from_json(data: dict[str, Any], kind: type = TrainConfig) -> Any:
