@@ -134,7 +134,7 @@ def environment() -> dict[str, Any]:
     """
     return {
         "kinelite": version("kinelite"),
-        "python": platform.pythonversion(),
+        "python": platform.python_version(),
         "platform": platform.platform(),
         "cpu": cpu_name(),
         "cores": cores(),
@@ -208,7 +208,13 @@ def write_json(path: str | Path, obj: Any) -> None:
 
     The folder is made when missing. Raises SetupError naming the folder when it cannot be written.
     """
-    replace_bytes(path, (json.dumps(plain(obj), indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
+    replace_bytes(path, _dump(obj, indent=2))
+
+
+def _dump(obj: Any, indent: int | None = None) -> bytes:
+    text = json.dumps(plain(obj), indent=indent, ensure_ascii=False, allow_nan=False)
+    # A file name that is not UTF-8 holds lone surrogates; as \udcxx they are valid JSON and come back unchanged.
+    return text.encode(errors="backslashreplace") + b"\n"
 
 
 def replace_bytes(path: str | Path, content: bytes) -> None:
@@ -235,7 +241,7 @@ def append_jsonl(path: str | Path, obj: Any) -> None:
     A last line that an earlier kill left unfinished is closed first, so that only that line is lost.
     """
     path = Path(path)
-    line = json.dumps(plain(obj), ensure_ascii=False, allow_nan=False).encode() + b"\n"
+    line = _dump(obj)
     with explained(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(path, "a+b") as file:
@@ -278,8 +284,7 @@ def truncate_jsonl(path: str | Path, keep: Callable[[dict[str, Any]], bool]) -> 
     if not path.exists():
         return []
     rows, problems = read_jsonl(path)
-    lines = [json.dumps(plain(row), ensure_ascii=False) + "\n" for row in rows if keep(row)]
-    replace_bytes(path, "".join(lines).encode())
+    replace_bytes(path, b"".join(_dump(row) for row in rows if keep(row)))
     return problems
 
 
