@@ -1,0 +1,119 @@
+"""The built-in set: real H.264 clips, made on the spot, whose classes differ in motion and in nothing else.
+
+What a clip shows, and why a single frame says nothing about its class, stands in ``kinelite.data.motion_scene``,
+which is imported late because it brings OpenCV and PyAV along.
+Licence: made by this code, so under its licence. Classes: 10. Clips: as many as asked, 640 by default.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+
+from kinelite.config import SplitConfig
+from kinelite.data.cache import build_once
+from kinelite.data.manifest import Manifest, Row
+from kinelite.data.sets import register_set
+from kinelite.errors import DataError, UsageError
+
+DEFAULT_CLIPS = 640
+SEED = 2026
+
+Progress = Callable[[int, int], None]
+"""Called with (clips made, clips in all) in the calling thread."""
+
+# Every fourth clip of a class is held out by its number alone: a smaller set is part of a larger one, and no clip
+# changes sides between them.
+_HOLD_OUT = 4
+
+
+@register_set("motion", spec="motion[:N]", summary="built-in: N synthetic clips (640) in 10 classes of motion")
+def motion(root: str, split: SplitConfig) -> Manifest:
+    """The manifest of ``motion`` or ``motion:N``; makes the clips where the cache lacks them.
+
+    Raises UsageError for an N that is not a number or too small and for split options, which this set does not take;
+    SetupError when the cache cannot be written; DataError when clips were taken out of it.
+    """
+    from kinelite.data.motion_scene import MOTIONS
+
+    clips = _count(root, len(MOTIONS))
+    if split != SplitConfig():
+        raise UsageError(
+            "The set 'motion' brings its own split (every fourth clip of a class is held out), so the --split options "
+            "do not apply to it. Leave them out, or copy the clips and use folder:ROOT."
+        )
+    folder = make_motion(clips)
+    rows = tuple(_row(folder, number, tuple(MOTIONS)) for number in range(clips))
+    missing = sum(not Path(row.path).is_file() for row in rows)
+    if missing:
+        raise DataError(f"{missing} of {clips} clips are gone from {folder}. Delete that folder and it is made again.")
+    note = "Split by construction: every fourth clip of a class is held out. The clips are independent draws."
+    # The policy without flips, which would turn moves_right into moves_left.
+    return Manifest("motion", {"label": tuple(MOTIONS)}, rows, policy="lightweight_ssv2", notes=(note,))
+
+
+def make_motion(clips: int = DEFAULT_CLIPS, progress: Progress | None = None) -> Path:
+    """Folder with the clips as {train,val}/CLASS/NUMBER.mp4, made first where the cache lacks it.
+
+    Raises SetupError when the cache cannot be written.
+    """
+    from kinelite.data.motion_scene import parameters
+
+    digest = hashlib.sha256(f"{parameters()} {SEED} {clips}".encode()).hexdigest()[:10]
+    return build_once(f"motion-{clips}-{digest}", lambda folder: _make(folder, clips, progress))
+
+
+def _make(folder: Path, clips: int, progress: Progress | None) -> None:
+    from kinelite.data.motion_scene import MOTIONS
+
+    classes = tuple(MOTIONS)
+    rows = [_row(folder, number, classes) for number in range(clips)]
+    for parent in {Path(row.path).parent for row in rows}:
+        parent.mkdir(parents=True)
+    # Threads are enough: drawing and coding leave the interpreter lock for most of their time.
+    with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
+        tasks = [pool.submit(_write, row, number, classes) for number, row in enumerate(rows)]
+        try:
+            for made, task in enumerate(as_completed(tasks), start=1):
+                task.result()
+                if progress is not None:
+                    progress(made, clips)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _write(row: Row, number: int, classes: tuple[str, ...]) -> None:
+    import numpy as np
+
+    from kinelite.data.motion_scene import draw_scene, encode, render
+
+    scene = draw_scene(classes[row.labels[0]], np.random.default_rng([SEED, number]))
+    Path(row.path).write_bytes(encode(render(scene)))
+
+
+def _row(folder: Path, number: int, classes: tuple[str, ...]) -> Row:
+    """The classes take turns, so that their sizes differ by one clip at most."""
+    index, label = divmod(number, len(classes))
+    split = "val" if index % _HOLD_OUT == _HOLD_OUT - 1 else "train"
+    return Row(path=str(folder / split / classes[label] / f"{index:05d}.mp4"), labels=(label,), split=split)
+
+
+def _count(root: str, classes: int) -> int:
+    fewest = 2 * _HOLD_OUT * classes
+    if not root:
+        return DEFAULT_CLIPS
+    if not (root.isascii() and root.isdigit()):
+        raise UsageError(
+            f"motion:{root} is not understood: what follows the colon is the number of clips, at least {fewest}. "
+            f"Try motion, or motion:{fewest}."
+        )
+    if int(root) < fewest:
+        raise UsageError(
+            f"motion:{root} is too small: {classes} classes with two held-out clips each, which are every fourth, "
+            f"need at least {fewest}. Try motion:{fewest}."
+        )
+    return int(root)
