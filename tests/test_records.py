@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kinelite import records
-from kinelite.errors import SetupError
+from kinelite.errors import DataError, SetupError
 from kinelite.records import EvalRecord, TrainRecord, append_jsonl, read_jsonl, truncate_jsonl, write_json
 
 JSON = st.recursive(
@@ -57,6 +57,12 @@ def test_records_are_flat_json_and_come_back(tmp_path: Path) -> None:
         saved = json.loads((tmp_path / "new" / name).read_text("utf-8"), parse_constant=_no_constants)
         assert saved["kind"] == record.kind
         assert records.from_dict(type(record), saved | {"of_a_later_version": 1}) == record
+
+
+@pytest.mark.parametrize("data", [{}, {"model": "x", "top1": "high"}, {"model": "x", "status": "great"}, [1], None])
+def test_what_is_no_record_is_refused(data: object) -> None:
+    with pytest.raises(DataError, match="not a TrainRecord"):
+        records.from_dict(TrainRecord, data)
 
 
 def test_numbers_of_numpy_and_torch_become_plain() -> None:

@@ -20,7 +20,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from kinelite.errors import SetupError
+import msgspec
+
+from kinelite.errors import DataError, SetupError
 
 Status = Literal["ok", "oom", "unsupported", "failed", "unstable", "stopped"]
 Problems = list[str]
@@ -118,13 +120,15 @@ class EvalRecord(_Record):
 R = TypeVar("R", TrainRecord, EvalRecord)
 
 
-def from_dict(kind: type[R], data: Mapping[str, Any]) -> R:
+def from_dict(kind: type[R], data: Any) -> R:
     """A record from its JSON object. Names that this version does not know are left out; missing ones keep defaults.
 
-    Raises TypeError when ``model`` is missing.
+    Raises DataError naming the field that does not fit.
     """
-    known = {f.name for f in fields(kind)}
-    return kind(**{name: value for name, value in data.items() if name in known})
+    try:
+        return msgspec.convert(data, kind)
+    except msgspec.ValidationError as error:
+        raise DataError(f"This is not a {kind.__name__}: {error}.") from error
 
 
 def environment() -> dict[str, Any]:
