@@ -1,0 +1,163 @@
+"""Any timm vision transformer as the spatial encoder, and image weights turned into its weights.
+
+A tubelet of several frames is a patch embedding over all their channels, so timm's own model is used unmodified, with
+``3 * tubelet`` input channels: a Conv3d with kernel = stride = ``(tubelet, p, p)`` is the Conv2d over stacked frames.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import timm
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from kinelite.errors import SetupError, UsageError, unknown
+
+MAX_DEFAULT_SIZE = 224
+"""Encoders made for larger images are built for this size in pixels unless a size is asked for."""
+
+
+def encoder_config(name: str) -> Any:
+    """timm's pretrained configuration of an encoder: mean, std, input size, licence. Raises UsageError if unknown."""
+    architecture, _, tag = name.partition(".")
+    if not timm.is_model(architecture):
+        raise unknown(
+            "encoder", name, timm.list_models(), "python -c \"import timm; print(timm.list_models('*vit*'))\""
+        )
+    config = timm.get_pretrained_cfg(name)
+    if config is None or (tag and config.tag != tag):
+        tags = timm.list_pretrained(f"{architecture}.*")
+        raise unknown(
+            "encoder", name, tags, f"python -c \"import timm; print(timm.list_pretrained('{architecture}.*'))\""
+        )
+    return config
+
+
+def default_size(name: str) -> int:
+    """Height and width in pixels that an encoder is built for when none is asked for."""
+    return min(encoder_config(name).input_size[-1], MAX_DEFAULT_SIZE)
+
+
+def build_encoder(name: str, *, tubelet: int, size: int, drop_path: float = 0.0, **overrides: Any) -> nn.Module:
+    """timm's model without classifier, for ``3 * tubelet`` stacked channels, with random weights.
+
+    Raises:
+        UsageError: not a timm vision transformer with a plain patch embedding, or a size its patches do not divide.
+    """
+    config = encoder_config(name)
+    try:
+        encoder = timm.create_model(
+            name, in_chans=3 * tubelet, num_classes=0, img_size=size, drop_path_rate=drop_path, **overrides
+        )
+        patches = encoder.get_submodule(config.first_conv)
+    except (TypeError, AttributeError) as error:
+        raise _not_a_transformer(name) from error
+    if not isinstance(patches, nn.Conv2d) or patches.kernel_size != patches.stride:
+        raise _not_a_transformer(name)
+    _check_size(name, size, patches.kernel_size[0])
+    return encoder
+
+
+def inflate(
+    weight: Float[Tensor, "d c p q"], tubelet: int, mode: Literal["central", "average"]
+) -> Float[Tensor, "d c_tubelet p q"]:
+    """Patch kernel of an image model ``[d, c, p, p]`` for tubelets: ``[d, c * tubelet, p, p]``, time within channel.
+
+    central: the kernel at frame ``tubelet // 2``, zeros elsewhere. average: the kernel over ``tubelet`` in every frame.
+    On a clip that stands still both give what the image model gives (ViViT, 2103.15691, section 3.4).
+    """
+    if mode == "average":
+        video = weight.unsqueeze(2).repeat(1, 1, tubelet, 1, 1) / tubelet
+    else:
+        video = weight.new_zeros(weight.shape[0], weight.shape[1], tubelet, *weight.shape[2:])
+        video[:, :, tubelet // 2] = weight
+    return video.flatten(1, 2)
+
+
+def from_image(
+    state: Mapping[str, Tensor],
+    name: str,
+    encoder: nn.Module,
+    *,
+    tubelet: int,
+    size: int,
+    mode: Literal["central", "average"],
+) -> tuple[dict[str, Tensor], list[str]]:
+    """Image weights with timm names as weights of ``encoder``, and notes on what was changed.
+
+    Classifier dropped, floats to fp32, position embedding resampled to the size by timm, patch kernel inflated. What
+    does not fit is passed on as it is, for the caller to compare.
+    """
+    config, notes = encoder_config(name), []
+    classifier = (config.classifier,) if isinstance(config.classifier, str) else tuple(config.classifier or ())
+    dropped = tuple(f"{word}." for word in classifier)
+    state = {k: v.float() if v.is_floating_point() else v for k, v in state.items() if not k.startswith(dropped)}
+    kernel = f"{config.first_conv}.weight"
+    target = encoder.state_dict()
+    if kernel in state and state[kernel].shape[2:] != target[kernel].shape[2:]:
+        return state, notes
+    state = _as_timm_loads_it(state, name, size, notes)
+    if kernel in state and state[kernel].ndim == 4 and state[kernel].shape[1] * tubelet == target[kernel].shape[1]:
+        state[kernel] = inflate(state[kernel], tubelet, mode)
+        if tubelet > 1:
+            notes.append(f"patch kernel inflated to {tubelet} frames ({mode})")
+    return state, notes
+
+
+def hub_weights(name: str) -> dict[str, Tensor]:
+    """Image weights of an encoder as timm publishes them, from its cache or over the network.
+
+    Raises:
+        UsageError: timm publishes none for this encoder.
+        SetupError: they could not be fetched.
+    """
+    config = encoder_config(name)
+    if not (config.hf_hub_id or config.url):
+        raise UsageError(f"timm publishes no weights of '{name}'. Pass a safetensors file, or choose another encoder.")
+    try:
+        return timm.create_model(name, pretrained=True, num_classes=0).state_dict()
+    except Exception as error:  # whatever fails on the way to the hub, the remedy is the same
+        where = f"https://huggingface.co/{config.hf_hub_id}/resolve/main/model.safetensors"
+        raise SetupError(
+            f"Could not fetch the weights of '{name}' ({type(error).__name__}). On a machine with network download "
+            f"{where if config.hf_hub_id else config.url} and pass that file: --pretrained model.safetensors"
+        ) from error
+
+
+def _as_timm_loads_it(state: dict[str, Tensor], name: str, size: int, notes: list[str]) -> dict[str, Tensor]:
+    """The state after timm's own conversion of official names, position embedding and patch layout."""
+    with torch.device("meta"):
+        image = timm.create_model(name, num_classes=0, img_size=size)
+    convert = getattr(sys.modules[type(image).__module__], "checkpoint_filter_fn", None)
+    if convert is None:
+        return state
+    try:
+        converted = dict(convert(dict(state), image))
+    except Exception:  # weights of another model; the caller's comparison says what differs
+        return state
+    for key, value in converted.items():
+        if key in state and state[key].shape != value.shape:
+            notes.append(f"{key} resampled from {_shape(state[key])} to {_shape(value)}")
+    return converted
+
+
+def _check_size(name: str, size: int, patch: int) -> None:
+    if size < patch or size % patch:
+        below, above = max(size // patch, 1) * patch, (size // patch + 1) * patch
+        near = " or ".join(str(s) for s in dict.fromkeys((below, above)))
+        raise UsageError(f"'{name}' has patches of {patch} pixels and cannot take a size of {size}. Nearest: {near}.")
+
+
+def _not_a_transformer(name: str) -> UsageError:
+    return UsageError(
+        f"'{name}' is not a vision transformer with a plain patch embedding, so it cannot be the spatial encoder. "
+        "Examples: deit_small_patch16_224, vit_small_patch14_dinov2, eva02_tiny_patch14_224."
+    )
+
+
+def _shape(tensor: Tensor) -> str:
+    return "x".join(map(str, tensor.shape))

@@ -1,0 +1,171 @@
+"""Which models there are. A variant is a short function under `@register`; the files of this package are searched."""
+
+from __future__ import annotations
+
+import fnmatch
+import importlib
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import nn
+
+from kinelite.config import NetConfig
+from kinelite.errors import UsageError, unknown
+from kinelite.types import InputSpec
+
+DEFAULT_CLASSES = 400
+"""Classes of a model whose number of classes is not given: those of Kinetics-400, as published counts assume."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """What `kinelite info` says of a model before it is built."""
+
+    name: str
+    summary: str
+    paper: str
+    """Title and arXiv number."""
+    licence: str
+    """Licence of the pretrained weights."""
+    weights: str
+    """What ``pretrained='hub'`` loads; empty when nothing is published."""
+    spec: InputSpec
+    params_m: float | None
+    """Published or expected parameters in millions, at 400 classes and the frames of ``spec``."""
+    source: str
+    """Where ``params_m`` comes from."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a variant is asked to build."""
+
+    card: Card
+    heads: Mapping[str, int]
+    """Task -> number of classes."""
+    frames: int
+    size: int | None
+    """Height and width in pixels; None: the variant's own."""
+    net: NetConfig
+
+
+Build = Callable[[Order], nn.Module]
+
+_MODELS: dict[str, tuple[Card, Build]] = {}
+_FAMILIES: dict[str, tuple[Callable[[str], Card], Build]] = {}
+
+
+def register(**facts: Any) -> Callable[[Build], Build]:
+    """Decorator that lists a variant under its function's name; ``facts`` are the fields of its `Card`."""
+
+    def keep(build: Build) -> Build:
+        name = getattr(build, "__name__", "")
+        _MODELS[name] = (Card(name=name, **facts), build)
+        return build
+
+    return keep
+
+
+def register_family(prefix: str, make_card: Callable[[str], Card]) -> Callable[[Build], Build]:
+    """Decorator for models named ``prefix:ENCODER``; the builder finds the encoder in ``order.net.encoder``."""
+
+    def keep(build: Build) -> Build:
+        _FAMILIES[prefix] = (make_card, build)
+        return build
+
+    return keep
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """Names of all models that match a shell pattern, such as ``vivit_fe_*``."""
+    return sorted(fnmatch.filter(_discover(), pattern))
+
+
+def card(name: str) -> Card:
+    """The card of a model. Raises UsageError for an unknown name."""
+    return _find(name)[0]
+
+
+def create_model(
+    name: str,
+    *,
+    num_classes: int | None = None,
+    heads: Mapping[str, int] | None = None,
+    frames: int | None = None,
+    size: int | None = None,
+    pretrained: str | bool | None = None,
+    net: NetConfig | None = None,
+) -> nn.Module:
+    """Build a model by name, with random weights unless ``pretrained`` is given.
+
+    Args:
+        name: a name of `list_models`, or ``vivit_fe:ENCODER`` with any timm vision transformer.
+        num_classes: classes of a set with one label per clip (400 when neither this nor ``heads`` is given).
+        heads: task -> classes, for several labels per clip: ``{"verb": 97, "noun": 300}``.
+        frames: frames per clip (default: the model's own).
+        size: height and width in pixels (default: the model's own).
+        pretrained: ``'hub'`` (or True) or a safetensors file, see `load_weights`.
+        net: what is built differently from the model's defaults.
+
+    Returns:
+        A module from video ``[b, c, t, h, w]`` to logits ``[b, k]`` (a dict of them for several tasks), no softmax.
+
+    Raises:
+        UsageError: unknown name, frames or size that the model cannot take, weights that do not fit.
+        SetupError: the hub cannot be reached.
+    """
+    model_card, build = _find(name)
+    net = _with_encoder(name, net or NetConfig())
+    order = Order(model_card, _heads(num_classes, heads), _at_least_one("frames", frames, model_card), size, net)
+    model = build(order)
+    if pretrained:
+        from kinelite.models.weights import load_weights
+
+        load_weights(model, "hub" if pretrained is True else pretrained)
+    return model
+
+
+def _find(name: str) -> tuple[Card, Build]:
+    models = _discover()
+    prefix, _, encoder = name.partition(":")
+    if encoder and prefix in _FAMILIES:
+        make_card, build = _FAMILIES[prefix]
+        return make_card(encoder), build
+    if name not in models:
+        raise unknown("model", name, models, "kinelite list models")
+    return models[name]
+
+
+def _discover() -> dict[str, tuple[Card, Build]]:
+    package = importlib.import_module("kinelite.models")
+    for module in pkgutil.iter_modules(package.__path__):
+        importlib.import_module(f"{package.__name__}.{module.name}")
+    return _MODELS
+
+
+def _with_encoder(name: str, net: NetConfig) -> NetConfig:
+    encoder = name.partition(":")[2]
+    if encoder and net.encoder not in (None, encoder):
+        raise UsageError(f"Two encoders were given: '{encoder}' in the model's name and '{net.encoder}'. Keep one.")
+    return replace(net, encoder=encoder) if encoder else net
+
+
+def _heads(num_classes: int | None, heads: Mapping[str, int] | None) -> dict[str, int]:
+    if num_classes is not None and heads is not None:
+        raise UsageError(f"Give num_classes ({num_classes}) for one label per clip or heads ({dict(heads)}), not both.")
+    if heads is None:
+        heads = {"label": DEFAULT_CLASSES if num_classes is None else num_classes}
+    if not heads or min(heads.values()) < 1:
+        raise UsageError(f"Every task needs at least one class; got {dict(heads)}.")
+    return dict(heads)
+
+
+def _at_least_one(what: str, given: int | None, model_card: Card) -> int:
+    value = model_card.spec.frames if given is None else given
+    if value < 1:
+        raise UsageError(
+            f"{what} must be 1 or more; got {value}. {model_card.name} was made for {model_card.spec.frames}."
+        )
+    return value

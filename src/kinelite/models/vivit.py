@@ -1,0 +1,227 @@
+"""ViViT with factorised encoder (model 2 of 2103.15691): an image transformer per tubelet, a transformer over time.
+
+The encoder is any timm vision transformer, unmodified, with its own class token, registers, positions, norms and
+pooling; the pooled vector of each tubelet goes to the temporal transformer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from kinelite.config import NetConfig
+from kinelite.errors import UsageError
+from kinelite.models.encoder import build_encoder, default_size, encoder_config, from_image
+from kinelite.models.factorised import Factorised, Head
+from kinelite.models.registry import Card, Order, register, register_family
+from kinelite.models.temporal import TemporalTransformer
+from kinelite.types import InputSpec
+
+VIVIT = "ViViT: A Video Vision Transformer, arXiv 2103.15691"
+LIGHTWEIGHT = "Evaluating Transformers for Lightweight Action Recognition, arXiv 2111.09641"
+HALF = (0.5, 0.5, 0.5)
+
+
+class ViViTFE(Factorised):
+    """Factorised-encoder ViViT. Parts and shapes as in `Factorised`; ``n`` is frames / tubelet."""
+
+    def __init__(self, encoder_name: str, tubelet: int, net: NetConfig, **parts: Any) -> None:
+        super().__init__(**parts)
+        self.encoder_name = encoder_name
+        self.tubelet = tubelet
+        self.inflate = net.inflate
+
+    def encode(self, video: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b n d"]:
+        """Pooled features of each tubelet alone, ``n = t / tubelet``; any multiple of the tubelet may be given.
+
+        Raises UsageError for frames that are no multiple of the tubelet, or another height or width.
+        """
+        b, c, t, h, w = video.shape
+        _check_frames(t, self.tubelet)
+        if (h, w) != (self.spec.size, self.spec.size):
+            raise UsageError(f"This model takes {self.spec.size} x {self.spec.size} pixels and got {h} x {w}.")
+        tubelets = video.reshape(b, c, t // self.tubelet, self.tubelet, h, w).transpose(1, 2)
+        tokens = self.encoder.forward_features(tubelets.reshape(-1, c * self.tubelet, h, w))
+        return self.encoder.forward_head(tokens, pre_logits=True).reshape(b, t // self.tubelet, self.width)
+
+    def image_weights(self, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
+        """timm image weights as weights of ``encoder``, see `kinelite.models.encoder.from_image`."""
+        return from_image(
+            state, self.encoder_name, self.encoder, tubelet=self.tubelet, size=self.spec.size, mode=self.inflate
+        )
+
+
+def build(order: Order, encoder: str, *, tubelet: int, layers: int, **overrides: Any) -> ViViTFE:
+    """The model of an order. ``overrides`` change the timm encoder (patch_size, embed_dim, depth, num_heads).
+
+    An encoder named in ``order.net`` takes the place of the variant's, without the overrides and at its own size.
+    """
+    net, size = _checked(order.net), order.size or order.card.spec.size
+    if net.encoder:
+        encoder, size, overrides = net.encoder, order.size or default_size(net.encoder), {}
+    tubelet, layers = net.tubelet or tubelet, net.temporal_layers or layers
+    _check_frames(order.frames, tubelet)
+    image = build_encoder(encoder, tubelet=tubelet, size=size, drop_path=net.drop_path, **overrides)
+    width, heads, mlp_width = _block_shape(image)
+    temporal = TemporalTransformer(
+        width,
+        heads=heads,
+        layers=layers,
+        tubelets=order.frames // tubelet,
+        mlp_width=mlp_width,
+        drop_path=net.drop_path,
+    )
+    config = encoder_config(encoder)
+    spec = replace(order.card.spec, frames=order.frames, size=size, mean=tuple(config.mean), std=tuple(config.std))
+    head = Head(width, order.heads, net.dropout)
+    return ViViTFE(encoder, tubelet, net, encoder=image, temporal=temporal, head=head, spec=spec, width=width)
+
+
+@register(
+    summary="Tiny ViViT for the built-in demo and for tests: 64 pixels, trained from scratch in minutes on a CPU",
+    paper=VIVIT,
+    licence="no published weights",
+    weights="",
+    spec=InputSpec(32, 64, HALF, HALF),
+    params_m=None,
+    source="",
+)
+def vivit_fe_nano(order: Order) -> ViViTFE:
+    """16 tubelets of 16 patches, width 96."""
+    small = {"patch_size": 16, "embed_dim": 96, "depth": 4, "num_heads": 3}
+    return build(order, "vit_tiny_patch16_224", tubelet=2, layers=2, **small)
+
+
+@register(
+    summary="ViViT-Ti/16x2: DeiT-Tiny per tubelet and 4 temporal layers; the size for a laptop",
+    paper=VIVIT,
+    licence="Apache-2.0",
+    weights="deit_tiny_patch16_224.fb_in1k",
+    spec=InputSpec(32, 224),
+    params_m=7.5,
+    source="own count",
+)
+def vivit_fe_ti(order: Order) -> ViViTFE:
+    """DeiT-Tiny, width 192."""
+    return build(order, "deit_tiny_patch16_224.fb_in1k", tubelet=2, layers=4)
+
+
+@register(
+    summary="ViViT-FE of the lightweight benchmark: DeiT-Small per frame and 2 temporal layers, 16 frames",
+    paper=LIGHTWEIGHT,
+    licence="Apache-2.0",
+    weights="deit_small_patch16_224.fb_in1k",
+    spec=InputSpec(16, 224),
+    params_m=25.4,
+    source="lightweight paper, table of models",
+)
+def vivit_fe_s(order: Order) -> ViViTFE:
+    """DeiT-Small, width 384, one frame per tubelet; exactly 25,376,272 parameters at 400 classes."""
+    return build(order, "deit_small_patch16_224.fb_in1k", tubelet=1, layers=2)
+
+
+@register(
+    summary="ViViT-B/16x2 factorised encoder: ViT-Base per tubelet and 4 temporal layers",
+    paper=VIVIT,
+    licence="Apache-2.0",
+    weights="vit_base_patch16_224.augreg_in21k",
+    spec=InputSpec(32, 224, HALF, HALF, "dense", 2, "crop"),
+    params_m=115.1,
+    source="ViViT paper",
+)
+def vivit_fe_b(order: Order) -> ViViTFE:
+    """ViT-B/16 of ImageNet-21k, width 768."""
+    return build(order, "vit_base_patch16_224.augreg_in21k", tubelet=2, layers=4)
+
+
+@register(
+    summary="ViViT-L/16x2 factorised encoder, 4 temporal layers (--net.temporal-layers 24 for the K400 releases)",
+    paper=VIVIT,
+    licence="Apache-2.0",
+    weights="vit_large_patch16_224.augreg_in21k",
+    spec=InputSpec(32, 224, HALF, HALF, "dense", 2, "crop"),
+    params_m=354.90,
+    source="counted from the released code; 606.83 with 24 temporal layers",
+)
+def vivit_fe_l(order: Order) -> ViViTFE:
+    """ViT-L/16 of ImageNet-21k, width 1024. The paper says 4 temporal layers; the released K400 and K600 configs 24."""
+    return build(order, "vit_large_patch16_224.augreg_in21k", tubelet=2, layers=4)
+
+
+@register(
+    summary="ViViT-H/16x2 factorised encoder, 4 temporal layers; no public image weights at patch 16",
+    paper=VIVIT,
+    licence="no published weights",
+    weights="",
+    spec=InputSpec(32, 224, HALF, HALF, "dense", 2, "crop"),
+    params_m=711.15,
+    source="counted from the released code; 710.77 at patch 14",
+)
+def vivit_fe_h(order: Order) -> ViViTFE:
+    """ViT-H with patches of 16, width 1280. For public weights use vivit_fe:vit_huge_patch14_224.orig_in21k."""
+    return build(order, "vit_huge_patch14_224.orig_in21k", tubelet=2, layers=4, patch_size=16)
+
+
+@register(
+    summary="ViViT-g/14x2 factorised encoder, 4 temporal layers: the largest of the SFA paper",
+    paper="Optimizing ViViT Training: Time and Memory Reduction for Action Recognition, arXiv 2306.04822",
+    licence="no published weights",
+    weights="",
+    spec=InputSpec(32, 224, HALF, HALF, "dense", 2, "crop"),
+    params_m=1113.6,
+    source="counted from the paper's sizes",
+)
+def vivit_fe_g(order: Order) -> ViViTFE:
+    """ViT-g/14, width 1408, MLP 6144 in both transformers."""
+    return build(order, "vit_giant_patch14_224", tubelet=2, layers=4)
+
+
+def _any_card(encoder: str) -> Card:
+    config = encoder_config(encoder)
+    return Card(
+        name=f"vivit_fe:{encoder}",
+        summary=f"ViViT-FE with timm's {encoder} per tubelet of 2 frames and 4 temporal layers",
+        paper=VIVIT,
+        licence=config.license or "see the weights' page",
+        weights=encoder if config.hf_hub_id or config.url else "",
+        spec=InputSpec(32, default_size(encoder), tuple(config.mean), tuple(config.std)),
+        params_m=None,
+        source="",
+    )
+
+
+@register_family("vivit_fe", _any_card)
+def any_encoder(order: Order) -> ViViTFE:
+    """ViViT-FE over the timm encoder that the name carries."""
+    return build(order, order.net.encoder or "", tubelet=2, layers=4)
+
+
+def _block_shape(encoder: nn.Module) -> tuple[int, int, int]:
+    """Width, heads and MLP width for the temporal transformer: the encoder's own wherever it has plain blocks."""
+    width = int(getattr(encoder, "head_hidden_size", None) or encoder.num_features)
+    block = next(iter(encoder.blocks), None) if isinstance(getattr(encoder, "blocks", None), nn.Module) else None
+    heads = getattr(getattr(block, "attn", None), "num_heads", 0) or max(width // 64, 1)
+    wide, narrow = (getattr(getattr(block, "mlp", None), layer, None) for layer in ("fc1", "fc2"))
+    plain = isinstance(wide, nn.Linear) and isinstance(narrow, nn.Linear) and wide.out_features == narrow.in_features
+    return width, heads if width % heads == 0 else 1, wide.out_features if plain else 4 * width
+
+
+def _check_frames(frames: int, tubelet: int) -> None:
+    if frames < tubelet or frames % tubelet:
+        below, above = frames // tubelet * tubelet, (frames // tubelet + 1) * tubelet
+        near = f"{below} or {above}" if below else str(above)
+        raise UsageError(f"{frames} frames do not divide into tubelets of {tubelet}. Nearest: {near}.")
+
+
+def _checked(net: NetConfig) -> NetConfig:
+    for name in ("drop_path", "dropout"):
+        if not 0 <= getattr(net, name) < 1:
+            raise UsageError(f"net.{name} must be from 0 to below 1; got {getattr(net, name)}.")
+    for name in ("tubelet", "temporal_layers"):
+        if getattr(net, name) is not None and getattr(net, name) < 1:
+            raise UsageError(f"net.{name} must be 1 or more; got {getattr(net, name)}.")
+    return net
