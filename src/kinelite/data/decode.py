@@ -1,0 +1,321 @@
+"""Frames of a file at given presentation times, decoded with PyAV: the right ones, and as few others as possible.
+
+The frame at time t is the one on display then: the last whose time is not after t, or the first frame when t is before
+it. Decoders put frames out in presentation order, so that order is trusted and time stamps only where they agree with
+it; where they do not (AVI with reordered frames), frame i is at i / fps.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+from jaxtyping import Float64, UInt8
+
+from kinelite.data.probe import ClipError, ClipInfo, PathLike, display, opened, probe
+from kinelite.data.sampling import dense_times, sparse_times
+from kinelite.errors import UsageError
+from kinelite.types import Sampling
+
+SEEK_PAYS_FRAMES = 12
+"""A seek is worth its restart when it jumps over at least so many frames (measured: it costs about six)."""
+DROPPABLE = frozenset({"h264", "mpeg4", "mpeg2video"})
+"""Codecs in which a frame that is marked as no reference is never needed by another one."""
+
+__all__ = ["Clip", "ClipError", "ClipInfo", "ClipWarning", "DamagedClip", "decode", "probe", "read_clip"]
+
+
+class ClipWarning(UserWarning):
+    """A clip was used, but not as the file promised."""
+
+
+class DamagedClip(ClipError):
+    """Decoding broke off before the frames that were asked for. ``last_good_s`` is the time of the last good frame."""
+
+    def __init__(self, path: PathLike, last_good_s: float, reason: str) -> None:
+        super().__init__(path, f"is damaged: nothing can be decoded after {last_good_s:.3f} s ({reason})")
+        self.last_good_s = last_good_s
+        self._cause = reason
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.path, self.last_good_s, self._cause)
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Decoded frames, RGB, as displayed (rotation applied)."""
+
+    frames: UInt8[np.ndarray, "t c h w"]
+    pts_s: Float64[np.ndarray, " t"]
+    """Presentation time of each frame in seconds."""
+    path: str
+
+
+def read_clip(
+    path: PathLike,
+    frames: int = 32,
+    *,
+    sampling: Sampling = "sparse",
+    stride: int = 2,
+    start_s: float | None = None,
+    end_s: float | None = None,
+    rng: np.random.Generator | None = None,
+    short_side: int | None = None,
+) -> Clip:
+    """``frames`` frames of a file, or of its part between ``start_s`` and ``end_s``, sampled sparsely or densely.
+
+    ``stride`` is in frames of the file. Random places when ``rng`` is given, else the middle ones. Where fewer frames
+    exist than asked for, frames repeat. Of a damaged file the part that decodes is sampled instead, with a
+    ClipWarning that names it. Raises ClipError when nothing can be decoded or the part lies outside of the file.
+    """
+    info = probe(path)
+    start, end = span(info, start_s, end_s)
+    times = _times(start, end, frames, sampling, stride / info.fps, rng)
+    try:
+        return decode(path, times, info, short_side=short_side)
+    except DamagedClip as damage:
+        good_end = damage.last_good_s + info.period_s
+        if good_end <= start:
+            raise
+        text = f"{damage} Its frames are taken from {start:.3f} s to {good_end:.3f} s instead of {end:.3f} s."
+        warnings.warn(text, ClipWarning, stacklevel=2)
+        times = _times(start, min(end, good_end), frames, sampling, stride / info.fps, rng)
+        return decode(path, times, info, short_side=short_side)
+
+
+def span(info: ClipInfo, start_s: float | None, end_s: float | None) -> tuple[float, float]:
+    """Beginning and end in seconds of a part of a file, cut to what the file holds. Raises ClipError if that is none."""
+    start = info.start_s if start_s is None else max(info.start_s, start_s)
+    end = info.end_s if end_s is None else min(info.end_s, end_s)
+    if start >= end:
+        asked = f"{info.start_s if start_s is None else start_s:g} s to {info.end_s if end_s is None else end_s:g} s"
+        raise ClipError(info.path, f"nothing from {asked}: the file spans {info.start_s:g} s to {info.end_s:g} s")
+    return start, end
+
+
+def decode(
+    path: PathLike,
+    times_s: Float64[np.ndarray, " t"],
+    info: ClipInfo | None = None,
+    *,
+    short_side: int | None = None,
+) -> Clip:
+    """The frames on display at ``times_s`` (any order, repeats allowed), each decoded and converted once.
+
+    A time up to a millisecond before a frame counts as that frame's, because stored times are rounded. Conversion to
+    RGB is PyAV's ``to_ndarray(format="rgb24")``; ``short_side`` shrinks larger frames in the same step. Uses one
+    thread and holds only the frames that are asked for. Raises ClipError when no frame can be decoded, DamagedClip
+    when decoding breaks off before the last time; a file that simply ends earlier shows its last frame.
+    """
+    if not len(times_s) or not np.isfinite(times_s).all():
+        raise UsageError(f"Times to decode of {path}: give one or more finite numbers.")
+    info = info or probe(path)
+    order = np.argsort(times_s, kind="stable")
+    picker = _Picker(info, times_s[order], short_side)
+    try:
+        _fill(picker, info)
+    except _Unordered:
+        info = replace(info, counted=True, pts=None)
+        picker = _Picker(info, times_s[order], short_side)
+        _fill(picker, info)
+    back = np.argsort(order, kind="stable")
+    if picker.frames is None:
+        raise ClipError(path, "no frame of it can be decoded")
+    straight = bool((np.diff(back) == 1).all())
+    return Clip(picker.frames if straight else picker.frames[back], picker.pts_s[back], info.path)
+
+
+class _Unordered(Exception):
+    """Frames came out of the decoder with times that are missing or do not increase."""
+
+
+class _Overshot(Exception):
+    """A seek ended behind the frame that it was for."""
+
+
+def _fill(picker: _Picker, info: ClipInfo) -> None:
+    """Fill the picker the quick way; where the file turns out not to allow it, once more without short cuts."""
+    try:
+        _once(picker, info, may_seek=not info.counted, may_skip=True)
+    except _Overshot:
+        _once(picker, info, may_seek=False, may_skip=True)
+    except DamagedClip:  # skipped frames hide where exactly the good part ends
+        _once(picker, info, may_seek=not info.counted, may_skip=False)
+
+
+def _once(picker: _Picker, info: ClipInfo, may_seek: bool, may_skip: bool) -> None:
+    picker.restart()
+    with opened(info.path) as container:
+        _Pass(container, info, picker, may_seek, may_skip).run()
+
+
+class _Picker:
+    """Gives each wanted time its frame while frames come by in presentation order."""
+
+    def __init__(self, info: ClipInfo, times_s: Float64[np.ndarray, " t"], short_side: int | None) -> None:
+        self.info = info
+        self.frames: UInt8[np.ndarray, "t c h w"] | None = None
+        self.pts_s = np.zeros(len(times_s))
+        # Up to a quarter of a frame early is still that frame: times are rounded, to milliseconds in Matroska.
+        self.times_s = times_s + min(1e-3, 0.25 * info.period_s)
+        self.done = 0
+        self.short_side = short_side
+
+    @property
+    def next_s(self) -> float | None:
+        """The earliest time that has no frame yet."""
+        return float(self.times_s[self.done]) if self.done < len(self.times_s) else None
+
+    def restart(self) -> None:
+        self.done = 0
+
+    def give(self, frame: VideoFrame, shown_s: float, until_s: float) -> None:
+        """``frame``, shown from ``shown_s``, is what is on display until ``until_s``."""
+        upto = int(np.searchsorted(self.times_s, until_s, side="left"))
+        if upto <= self.done:
+            return
+        rgb = self._rgb(frame)
+        if self.frames is None:
+            self.frames = np.empty((len(self.times_s), *rgb.shape), dtype=np.uint8)
+        self.frames[self.done : upto] = rgb
+        self.pts_s[self.done : upto] = shown_s
+        self.done = upto
+
+    def _rgb(self, frame: VideoFrame) -> UInt8[np.ndarray, "c h w"]:
+        swap, vertical, horizontal = display(frame)
+        if self.frames is None:
+            height, width = _shrunk(frame.height, frame.width, self.short_side)
+        else:  # a stream that changes its size is brought to the size it began with
+            height, width = self.frames.shape[3:1:-1] if swap else self.frames.shape[2:]
+        same = (height, width) == (frame.height, frame.width)
+        resize = {} if same else {"width": width, "height": height, "interpolation": "AREA"}
+        image = frame.to_ndarray(format="rgb24", **resize)
+        image = image.transpose(2, 1, 0) if swap else image.transpose(2, 0, 1)
+        return image[:, :: -1 if vertical else 1, :: -1 if horizontal else 1]
+
+
+class _Pass:
+    """One way through the file, jumping ahead where a keyframe lies far enough in front of the next wanted frame."""
+
+    def __init__(
+        self, container: InputContainer, info: ClipInfo, picker: _Picker, may_seek: bool, may_skip: bool
+    ) -> None:
+        self.container, self.info, self.picker, self.may_seek = container, info, picker, may_seek
+        self.stream: VideoStream = container.streams[info.stream]  # type: ignore[assignment]
+        self.stream.thread_type = "NONE"
+        may_skip = may_skip and self.stream.codec_context.name in DROPPABLE
+        self.wanted = _wanted(info, picker.times_s) if may_skip else None
+        self.last: VideoFrame | None = None
+        self.last_s = -np.inf
+        self.count = 0
+        self.not_before = -np.inf
+
+    def run(self) -> None:
+        self._jump()
+        while self.picker.next_s is not None and self._until_next_jump():
+            pass
+        if self.picker.next_s is not None and self.last is not None:
+            self.picker.give(self.last, self.last_s, np.inf)
+
+    def _until_next_jump(self) -> bool:
+        """Decode until a jump (True) or the end (False)."""
+        for frame in self._decoded():
+            self._see(frame)
+            if self.picker.next_s is None:
+                return False
+            if self._jump():
+                return True
+        return False
+
+    def _decoded(self) -> Iterator[VideoFrame]:
+        context = self.stream.codec_context
+        try:
+            for packet in self.container.demux(self.stream):
+                if self.not_before == np.inf:
+                    if not packet.is_keyframe or packet.pts is None:
+                        continue
+                    self.not_before = float(packet.pts * self.info.time_base)
+                if self.wanted is not None:
+                    context.skip_frame = "DEFAULT" if packet.pts in self.wanted else "NONREF"
+                yield from packet.decode()
+        except (av.FFmpegError, OSError) as error:
+            if isinstance(error, av.EOFError):
+                return
+            reason = getattr(error, "strerror", None) or str(error)
+            if self.last is None:
+                raise ClipError(self.info.path, f"no frame of it can be decoded ({reason})") from error
+            raise DamagedClip(self.info.path, self.last_s, reason) from error
+
+    def _see(self, frame: VideoFrame) -> None:
+        shown_s = self._time_s(frame)
+        # After a jump into an open group of pictures, frames before the keyframe lack their references.
+        if shown_s < self.not_before:
+            return
+        wanted_s = self.picker.next_s
+        if self.last is not None:
+            self.picker.give(self.last, self.last_s, shown_s)
+        elif wanted_s is not None and wanted_s < shown_s and self.not_before > -np.inf:
+            raise _Overshot
+        self.last, self.last_s = frame, shown_s
+        self.picker.give(frame, shown_s, self._shown_until_s(frame))
+
+    def _time_s(self, frame: VideoFrame) -> float:
+        if self.info.counted:
+            self.count += 1
+            return self.info.start_s + (self.count - 1) / self.info.fps
+        if frame.pts is None:
+            raise _Unordered
+        shown_s = float(frame.pts * self.info.time_base)
+        if shown_s <= self.last_s:
+            raise _Unordered
+        return shown_s
+
+    def _shown_until_s(self, frame: VideoFrame) -> float:
+        """When the next frame follows, where that is known: saves decoding it."""
+        if self.info.pts is None or frame.pts is None:
+            return self.last_s
+        after = int(np.searchsorted(self.info.pts, frame.pts, side="right"))
+        return np.inf if after == len(self.info.pts) else float(int(self.info.pts[after]) * self.info.time_base)
+
+    def _jump(self) -> bool:
+        """Seek to the last keyframe before the next wanted time if that saves decoding; whether it was done."""
+        next_s, keys = self.picker.next_s, self.info.keyframes_s
+        if not self.may_seek or next_s is None or not len(keys):
+            return False
+        key_s = keys[max(0, int(np.searchsorted(keys, next_s, side="right")) - 1)]
+        here_s = max(self.last_s, self.info.start_s)
+        if (key_s - here_s) * self.info.fps < SEEK_PAYS_FRAMES:
+            return False
+        self.container.seek(int(key_s / self.info.time_base), stream=self.stream)
+        self.last, self.last_s, self.not_before = None, -np.inf, np.inf
+        return True
+
+
+def _wanted(info: ClipInfo, times_s: Float64[np.ndarray, " t"]) -> frozenset[int] | None:
+    """Time stamps of the frames on display at ``times_s``; None where they are not known beforehand."""
+    if info.pts is None:
+        return None
+    shown = np.searchsorted(info.pts * float(info.time_base), times_s, side="right") - 1
+    return frozenset(info.pts[np.maximum(shown, 0)].tolist())
+
+
+def _shrunk(height: int, width: int, short_side: int | None) -> tuple[int, int]:
+    if short_side is None or min(height, width) <= short_side:
+        return height, width
+    scale = short_side / min(height, width)
+    return round(height * scale), round(width * scale)
+
+
+def _times(
+    start_s: float, end_s: float, frames: int, sampling: Sampling, stride_s: float, rng: np.random.Generator | None
+) -> Float64[np.ndarray, " t"]:
+    if sampling == "sparse":
+        return sparse_times(start_s, end_s, frames, rng)
+    return dense_times(start_s, end_s, frames, stride_s, rng)

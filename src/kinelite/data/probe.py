@@ -1,0 +1,244 @@
+"""What a video file really holds, read from its packets: headers are often wrong about counts, times and sizes."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.video.stream import VideoStream
+from jaxtyping import Float64, Int64
+
+from kinelite.errors import DataError
+
+WHOLE_FILE_BYTES = 64 * 2**20
+"""Files up to this size have every packet looked at; of larger ones only the beginning, the index and the end."""
+LONGEST_TABLE = 20_000
+"""Frame times are kept for files of up to so many frames, so that a full cache stays below 200 MB."""
+PathLike = str | os.PathLike[str]
+
+
+class ClipError(DataError):
+    """A file that gives no frames. ``path`` is the file; the message names it and the reason."""
+
+    def __init__(self, path: PathLike, reason: str) -> None:
+        super().__init__(f"{os.fspath(path)}: {reason}")
+        self.path = os.fspath(path)
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Errors cross process borders in loader workers; the default would call __init__ with the message alone.
+        return type(self), (self.path, self.reason)
+
+
+@dataclass(frozen=True)
+class ClipInfo:
+    """A file's largest video stream. Times are presentation times in seconds, sizes as displayed (after rotation)."""
+
+    path: str
+    stream: int
+    """Index of the stream in the file."""
+    codec: str
+    container: str
+    packets: int
+    """Packets that can hold a picture; in a large file an estimate from duration and rate."""
+    start_s: float
+    end_s: float
+    """End of the display interval of the last frame."""
+    fps: float
+    width: int
+    height: int
+    rotation: int
+    """Clockwise turn that displaying applies, in degrees: 0, 90, 180 or 270."""
+    counted: bool
+    """The file's presentation times are unusable: frame i is shown at start_s + i / fps, and nothing can be sought."""
+    time_base: Fraction = Fraction(1)
+    """Seconds per unit of ``pts``."""
+    pts: Int64[np.ndarray, " n"] | None = field(default=None, compare=False, repr=False)
+    """Time stamp of each frame in presentation order; None when counted, or when the file is large."""
+    keyframes_s: Float64[np.ndarray, " k"] = field(default_factory=lambda: np.zeros(0), compare=False, repr=False)
+    """Times at which decoding can start."""
+
+    @property
+    def period_s(self) -> float:
+        """Mean time from one frame to the next, in seconds."""
+        return 1.0 / self.fps
+
+    @property
+    def seconds(self) -> float:
+        """Length in seconds."""
+        return self.end_s - self.start_s
+
+
+def probe(path: PathLike) -> ClipInfo:
+    """What ``path`` holds; one frame is decoded, for its size and rotation. Cached until the file changes.
+
+    Of files above 64 MiB only the beginning, the index and the end are read, so that an hour-long recording takes as
+    long as a short one. Raises ClipError.
+    """
+    name = os.fspath(path)
+    try:
+        status = os.stat(name)
+    except OSError as error:
+        raise ClipError(name, f"cannot be opened ({error.strerror})") from error
+    if not Path(name).is_file():
+        raise ClipError(name, "is a folder, not a video file")
+    if status.st_size == 0:
+        raise ClipError(name, "is empty (0 bytes)")
+    return _probe(name, status.st_mtime_ns, status.st_size)
+
+
+@contextmanager
+def opened(path: PathLike) -> Iterator[InputContainer]:
+    """The open file. FFmpeg's errors about the file as a whole become a ClipError."""
+    # The prefix keeps a colon in a file name from being read as a protocol; tags are often not UTF-8.
+    try:
+        container = av.open(f"file:{os.fspath(path)}", metadata_errors="ignore")
+    except (av.FFmpegError, OSError) as error:
+        raise ClipError(path, f"is not a video that can be read ({_words(error)})") from error
+    with container:
+        yield container
+
+
+def display(frame: av.VideoFrame) -> tuple[bool, bool, bool]:
+    """How a frame is shown: whether to swap height and width, then to flip vertically, then horizontally.
+
+    From the display matrix of the file (ISO/IEC 14496-12, 6.2.2), as FFmpeg's autorotate does.
+    """
+    data = frame.side_data.get("DISPLAYMATRIX")
+    if data is None:
+        return False, False, False
+    a, b, _, c, d = np.frombuffer(bytes(data), dtype=np.int32)[:5].tolist()
+    return (True, b < 0, c < 0) if abs(b) > abs(a) else (False, d < 0, a < 0)
+
+
+@functools.lru_cache(maxsize=1024)
+def _probe(path: str, mtime_ns: int, size: int) -> ClipInfo:
+    with opened(path) as container:
+        stream = _largest(container, path)
+        try:
+            found = _Scan(container, stream, whole=size <= WHOLE_FILE_BYTES)
+        except (av.FFmpegError, OSError) as error:
+            raise ClipError(path, f"cannot be read ({_words(error)})") from error
+        if not found.packets:
+            raise ClipError(path, "holds a video stream without any frame")
+        if found.first is None:
+            raise ClipError(path, "no frame of it can be decoded")
+        return found.info(path, container, stream, found.first)
+
+
+def _largest(container: InputContainer, path: str) -> VideoStream:
+    streams = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
+    if not streams:
+        raise ClipError(path, "has no video stream")
+    return max(streams, key=lambda s: s.codec_context.width * s.codec_context.height)
+
+
+class _Scan:
+    """One pass over the packets of a stream: of the whole file, or of the beginning and the end of a large one."""
+
+    def __init__(self, container: InputContainer, stream: VideoStream, whole: bool) -> None:
+        self.whole = whole
+        self.first: av.VideoFrame | None = None
+        self.packets = 0
+        self.missing = 0
+        self.indexed = 0
+        self.pts: list[int] = []
+        self.keys: list[int] = []
+        stream.thread_type = "NONE"
+        self._read(container, stream, None if whole else 300)
+        if not whole:
+            self._read_end(container, stream)
+
+    def _read_end(self, container: InputContainer, stream: VideoStream) -> None:
+        """The last ten seconds and the index; the rest of the packets where the file has no usable duration."""
+        if container.duration is not None and self.pts:
+            last_s = (container.duration - (container.start_time or 0)) / 1e6 - 10.0
+            container.seek(max(0, int(last_s / float(stream.time_base or 1))), stream=stream)
+        self._read(container, stream, None)
+        entries = [entry.timestamp for entry in stream.index_entries if entry.is_keyframe]
+        # MP4 indexes decoding times: they stand before the presentation times by a constant.
+        self.keys = [self.pts[0] + stamp - entries[0] for stamp in entries] if self.pts else []
+        self.indexed = len(stream.index_entries)
+
+    def _read(self, container: InputContainer, stream: VideoStream, at_most: int | None) -> None:
+        for packet in container.demux(stream):
+            # MPEG-4 in AVI fills the place of a picture packed into another packet with a byte or none at all.
+            if packet.size > 1 and not packet.is_discard:
+                self._take(packet)
+            if self.first is None:
+                self.first = _first_frame(packet)
+            if at_most is not None and self.packets >= at_most and self.first is not None:
+                return
+
+    def _take(self, packet: av.Packet[VideoStream]) -> None:
+        self.packets += 1
+        if packet.pts is None:
+            self.missing += 1
+            return
+        self.pts.append(packet.pts)
+        if packet.is_keyframe and self.whole:
+            self.keys.append(packet.pts)
+
+    def info(self, path: str, container: InputContainer, stream: VideoStream, first: av.VideoFrame) -> ClipInfo:
+        pts = np.unique(np.array(self.pts, dtype=np.int64))
+        base = stream.time_base or Fraction(1, 1000)
+        context = stream.codec_context
+        # AVI stores no presentation times: with reordered frames FFmpeg passes decoding times off as such.
+        reordered = container.format.name == "avi" and context.has_b_frames
+        counted = bool(reordered or self.missing or (self.whole and len(pts) < len(self.pts)))
+        rate = float(stream.average_rate or stream.guessed_rate or 0) if counted else 0.0
+        period = 1 / rate if rate > 0 else _period_s(pts, base, stream)
+        start = 0.0 if counted else float(pts[0] * base)
+        pictures = self.packets if self.whole or not counted else max(self.packets, self.indexed)
+        end = pictures * period if counted else float(pts[-1] * base) + period
+        swap, vertical, horizontal = display(first)
+        sizes = (first.height, first.width) if swap else (first.width, first.height)
+        table = None if counted or not self.whole or len(pts) > LONGEST_TABLE else pts
+        keys = np.unique(np.array([] if counted else self.keys, dtype=np.float64)) * float(base)
+        return ClipInfo(
+            path=path,
+            stream=stream.index,
+            codec=context.name,
+            container=container.format.name,
+            packets=self.packets if self.whole else round((end - start) / period),
+            start_s=start,
+            end_s=end,
+            fps=1 / period,
+            width=sizes[0],
+            height=sizes[1],
+            rotation=(90 if horizontal else 270) if swap else (180 if vertical else 0),
+            counted=counted,
+            time_base=base,
+            pts=table,
+            keyframes_s=keys,
+        )
+
+
+def _period_s(pts: Int64[np.ndarray, " n"], base: Fraction, stream: VideoStream) -> float:
+    """Median step between frames; for a single frame the nominal rate where that is believable."""
+    if len(pts) > 1:
+        steps = np.diff(pts)
+        middle = steps[steps <= 2 * np.median(steps)]
+        return float(middle.mean() * base)
+    rate = float(stream.average_rate or stream.guessed_rate or 0)
+    return 1 / rate if 0 < rate <= 240 else 0.04
+
+
+def _first_frame(packet: av.Packet[VideoStream]) -> av.VideoFrame | None:
+    try:
+        return next(iter(packet.decode()), None)
+    except av.FFmpegError:
+        return None
+
+
+def _words(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)
