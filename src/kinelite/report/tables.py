@@ -120,11 +120,9 @@ def headline(rows: Rows) -> list[dict[str, str]]:
 
 
 def _repeats(row: dict[str, Any]) -> str:
-    parts = [f"{row['n']}"]
-    for word in ("seeds", "folds"):
-        if row[word]:
-            parts.append(f"{word[:-1] if len(row[word]) == 1 else word} {', '.join(map(str, row[word]))}")
-    return "; ".join(parts)
+    named = [(word, row[word]) for word in ("seeds", "folds") if row[word]]
+    said = [f"{word[:-1] if len(values) == 1 else word} {', '.join(map(str, values))}" for word, values in named]
+    return "; ".join([str(row["n"]), *said])
 
 
 def number(value: float | None, factor: float, digits: int, unit: str = "") -> str:

@@ -1,0 +1,251 @@
+"""Figures of records as SVG text for a page: no file, no global state, colours left to the page's light or dark theme.
+
+Lines are drawn in placeholder colours which become the CSS variables ``--c0`` to ``--c7``; text and axes take
+``currentColor``.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any, Literal
+
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from kinelite.records import EvalRecord
+from kinelite.report.load import Run
+from kinelite.report.tables import group_runs
+
+By = Literal["epoch", "time"]
+Points = list[tuple[float, float]]
+COLOURS = 8
+INK = "#0a0b0c"
+MAX_POINTS = 300
+MAX_CELL_TEXT = 12
+MAX_CLASS_LABELS = 40
+STYLE = {
+    "svg.fonttype": "none",
+    "text.parse_math": False,
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.6,
+    **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK),
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+}
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One line of a figure."""
+
+    points: Points
+    colour: int
+    label: str | None
+    """In the legend; None for further runs of the same group."""
+    stages: tuple[tuple[float, str], ...] = ()
+    """(where it starts, its name) of each stage after the first."""
+
+
+def accuracy_figure(runs: Sequence[Run], by: By) -> str:
+    """Validation top-1 (percent) over epochs or training time; empty text when no run was evaluated on the way."""
+    return _curve_figure(runs, by, "eval", "top1", 100, "Validation top-1 (%)")
+
+
+def loss_figure(runs: Sequence[Run], by: By) -> str:
+    """Training loss over epochs (means) or training time; empty text when no run logged any."""
+    return _curve_figure(runs, by, "step", "loss", 1, "Training loss")
+
+
+def _curve_figure(runs: Sequence[Run], by: By, event: str, name: str, factor: float, label: str) -> str:
+    unit_s, unit = (1.0, "") if by == "epoch" else _time_unit(runs)
+    lines = []
+    for colour, group in enumerate(group_runs(runs)):
+        for i, run in enumerate(group):
+            points = [(x / unit_s, y * factor) for x, y in series(run.metrics, event, name, by)]
+            stages = tuple((x / unit_s, stage) for x, stage in stage_starts(run.metrics, by)) if i == 0 else ()
+            title = run.name if len(group) == 1 else f"{group[0].recipe} ({len(group)} runs)"
+            lines.append(Curve(points, colour, None if i else title, stages))
+    across = "Epoch" if by == "epoch" else f"Training time ({unit})"
+    return draw_curves([line for line in lines if line.points], across, label)
+
+
+def series(metrics: Iterable[dict[str, Any]], event: str, name: str, by: By) -> Points:
+    """(x, value) of all rows of one event that hold a number, averaged where x repeats, and thinned to 300 points.
+
+    x is the epoch, counted on over stages, or the training time in seconds.
+    """
+    rows = list(metrics)
+    before = _epochs_before(rows)
+    sums: dict[float, list[float]] = {}
+    for row in rows:
+        x, value = _x(row, by, before), row.get(name)
+        if row.get("event") == event and x is not None and _is_number(value):
+            sums.setdefault(x, []).append(float(value))
+    points = [(x, sum(values) / len(values)) for x, values in sorted(sums.items())]
+    step = -(-len(points) // MAX_POINTS) or 1
+    chunks = [points[i : i + step] for i in range(0, len(points), step)]
+    return [(sum(x for x, _ in c) / len(c), sum(y for _, y in c) / len(c)) for c in chunks]
+
+
+def stage_starts(metrics: Iterable[dict[str, Any]], by: By) -> list[tuple[float, str]]:
+    """(x, name) of every stage after the first."""
+    rows = list(metrics)
+    before = _epochs_before(rows)
+    starts: list[tuple[float, str]] = []
+    for row in rows:
+        if row.get("event") != "stage" or not row.get("stage"):
+            continue
+        x = before.get(row["stage"]) if by == "epoch" else row.get("train_s")
+        if x is not None:
+            starts.append((float(x), str(row.get("stage_name", row["stage"]))))
+    return starts
+
+
+def _epochs_before(rows: Iterable[dict[str, Any]]) -> dict[int, float]:
+    """Stage -> epochs of the stages before it; epochs are counted from each stage's own beginning."""
+    last: dict[int, float] = {}
+    for row in rows:
+        if _is_number(row.get("epoch")):
+            last[row.get("stage", 0)] = max(last.get(row.get("stage", 0), 0), row["epoch"])
+        else:
+            last.setdefault(row.get("stage", 0), 0)
+    before, total = {}, 0.0
+    for stage in sorted(last):
+        before[stage] = total
+        total += last[stage]
+    return before
+
+
+def _x(row: dict[str, Any], by: By, before: dict[int, float]) -> float | None:
+    if by == "time":
+        return float(row["train_s"]) if _is_number(row.get("train_s")) else None
+    return before.get(row.get("stage", 0), 0) + row["epoch"] if _is_number(row.get("epoch")) else None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _time_unit(runs: Iterable[Run]) -> tuple[float, str]:
+    longest = max((row["train_s"] for run in runs for row in run.metrics if _is_number(row.get("train_s"))), default=0)
+    return (3600, "h") if longest > 3 * 3600 else (60, "min") if longest > 300 else (1, "s")
+
+
+def draw_curves(curves: Sequence[Curve], across: str, up: str) -> str:
+    """Lines over one pair of axes, dotted verticals where stages begin; empty text for no curves."""
+    if not curves:
+        return ""
+    with rc_context(STYLE):
+        figure = Figure(figsize=(5.2, 3.2), layout="constrained")
+        axes = figure.subplots()
+        for curve in curves:
+            x, y = zip(*curve.points, strict=True)
+            mark = "o" if len(x) < 60 else ""
+            colour = _placeholder(curve.colour)
+            axes.plot(x, y, color=colour, label=_clean(curve.label), lw=1.6, marker=mark, ms=3)
+            _mark_stages(axes, curve)
+        axes.set(xlabel=across, ylabel=up)
+        axes.margins(x=0.03)
+        axes.grid(axis="y", color=INK, alpha=0.12, lw=0.6)
+        if across == "Epoch":
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        figure.legend(loc="outside lower left", ncols=2, frameon=False, fontsize=9)
+        names = ", ".join(curve.label for curve in curves if curve.label)
+        return to_svg(figure, f"{up} by {across[0].lower() + across[1:]}: {names}")
+
+
+def _mark_stages(axes: Axes, curve: Curve) -> None:
+    colour = _placeholder(curve.colour)
+    for x, name in curve.stages:
+        axes.axvline(x, color=colour, lw=1, ls=":")
+        where = axes.get_xaxis_transform()
+        axes.annotate(_clean(name) or "", (x, 1), (3, -2), where, "offset points", color=colour, va="top", fontsize=8)
+
+
+def confusion_figure(record: EvalRecord, title: str) -> str:
+    """Rows are labels, columns predictions, shade the share of the label's clips; counts in the cells of small sets.
+
+    ``title`` names the run for those who cannot see the figure. Empty text when the record holds no matrix.
+    """
+    counts = record.confusion
+    if not counts:
+        return ""
+    shares = [[n / max(sum(row), 1) for n in row] for row in counts]
+    k = len(counts)
+    side = min(2.4 + 0.32 * k, 7.0)
+    with rc_context(STYLE):
+        figure = Figure(figsize=(side + 0.4, side), layout="constrained")
+        axes = figure.subplots()
+        # One hue whose opacity is the share, so that the matrix stands on a light and on a dark page.
+        shade = [[(0.2, 0.45, 0.8, 0.85 * share) for share in row] for row in shares]
+        axes.imshow(shade, interpolation="nearest", aspect="equal")
+        if k <= MAX_CELL_TEXT:
+            for i, row in enumerate(counts):
+                for j, n in enumerate(row):
+                    if n:
+                        axes.text(j, i, str(n), ha="center", va="center", fontsize=8)
+        _name_axes(axes, record.classes, k)
+        return to_svg(figure, f"Confusion matrix of {title}, {k} classes; rows are labels, columns predictions")
+
+
+def _name_axes(axes: Axes, classes: Sequence[str], k: int) -> None:
+    axes.set(xlabel="Predicted", ylabel="Label")
+    axes.spines[["left", "bottom"]].set_visible(False)
+    axes.tick_params(length=0)
+    if k > MAX_CLASS_LABELS:
+        axes.set_xticks([])
+        axes.set_yticks([])
+        return
+    names = [_clean(name, 22) or "" for name in [*classes, *map(str, range(len(classes), k))][:k]]
+    axes.set_xticks(range(k), names, rotation=45, ha="right", rotation_mode="anchor", fontsize=8)
+    axes.set_yticks(range(k), names, fontsize=8)
+
+
+def _clean(text: str | None, length: int = 40) -> str | None:
+    """What an XML file can hold, in one line of bounded length; a leading underscore would hide a legend entry."""
+    if text is None:
+        return None
+    text = " ".join(
+        re.sub(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "\N{REPLACEMENT CHARACTER}", text).split()
+    )
+    text = "\N{ZERO WIDTH SPACE}" + text if text.startswith("_") else text
+    return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def _placeholder(colour: int) -> str:
+    return f"#0{colour % COLOURS}f0e1"
+
+
+def to_svg(figure: Figure, alt: str) -> str:
+    """The figure as an SVG element for HTML: no fixed size, no outside reference, described by ``alt``."""
+    buffer = io.StringIO()
+    with warnings.catch_warnings(), rc_context({"svg.hashsalt": alt}):
+        # Text stays text, so it is the reader's browser that needs the glyph and not the font that measures it here.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        warnings.filterwarnings("ignore", message="Matplotlib currently does not support")
+        warnings.filterwarnings("ignore", message="constrained_layout not applied")
+        figure.savefig(buffer, format="svg", dpi=144, metadata={"Date": None})
+    svg = buffer.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r' xmlns(:xlink)?="[^"]*"', "", svg, count=2)
+    view = re.search(r'viewBox="[^"]*"', svg)
+    head = f'<svg {view.group() if view else ""} role="img" aria-label="{escape(_clean(alt, 400) or "")}">'
+    return head + _themed(svg[svg.index(">") + 1 :])
+
+
+def _themed(svg: str) -> str:
+    for colour in range(COLOURS):
+        svg = svg.replace(_placeholder(colour), f"var(--c{colour})")
+    referenced = set(re.findall(r"#([\w-]+)", svg))
+    svg = re.sub(r' id="([^"]*)"', lambda found: found.group() if found.group(1) in referenced else "", svg)
+    return re.sub(r" font-family: [^;\"]*;", "", svg).replace(INK, "currentColor")

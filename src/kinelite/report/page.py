@@ -1,0 +1,106 @@
+"""One static page that needs nothing but itself: figures inline, strips of frames as data, no script, no request."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterable, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from kinelite.records import now, replace_bytes, version
+from kinelite.report import figures, tables
+from kinelite.report.load import Run, find_runs
+
+PAGE = "report.html"
+MAX_STRIP_BYTES = 2**21
+MAX_RUNS_IN_DETAIL = 12
+"""Confusion matrices and worst clips are shown for so many runs, so that the page stays small."""
+
+
+def make_report(paths: Iterable[str | Path], out: str | Path) -> Path:
+    """Write the page of all runs at ``paths`` (see `find_runs`) and return its path.
+
+    ``out`` is a folder (the page is report.html in it) or a path ending in .html. Raises UsageError when there is no
+    run, SetupError when the page cannot be written.
+    """
+    out = Path(out)
+    page = out if out.suffix == ".html" else out / PAGE
+    runs = find_runs(paths)
+    # A name from a file system may hold what UTF-8 cannot.
+    replace_bytes(page, render(runs).encode(errors="replace"))
+    return page
+
+
+def render(runs: Sequence[Run]) -> str:
+    """The page as text."""
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"percent": lambda v: tables.number(v, 100, 1, " %"), "json": _json}
+    template = environment.from_string(resources.files(__package__).joinpath("page.html.j2").read_text("utf-8"))
+    return template.render(_content(runs))
+
+
+def _content(runs: Sequence[Run]) -> dict[str, Any]:
+    rows = tables.compare(runs)
+    evaluated = [run for run in runs if run.evaluation is not None]
+    groups = tables.group_runs(runs)
+    return {
+        "title": runs[0].name if len(runs) == 1 else f"{len(runs)} runs compared",
+        "created": now(),
+        "version": version("kinelite") or "",
+        "runs": runs,
+        "rows": rows,
+        "headline": tables.headline(rows),
+        "ratio_to": sorted({row["ratio_to"] for row in rows if row["ratio"] is not None}),
+        "curves": _curves(runs),
+        "evaluations": tables.evaluations(runs),
+        "evaluated": evaluated,
+        "class_rows": tables.class_rows(runs),
+        "details": [_detail(run) for run in evaluated[:MAX_RUNS_IN_DETAIL]],
+        "left_out": len(evaluated) - MAX_RUNS_IN_DETAIL,
+        "stages": tables.stage_rows(runs),
+        "groups": [" + ".join(run.name for run in group) for group in groups],
+        "config_rows": tables.config_rows(runs),
+        "problems": [(run.name, run.problems) for run in runs if run.problems],
+    }
+
+
+def _curves(runs: Sequence[Run]) -> list[Markup]:
+    drawn = [draw(runs, by) for draw in (figures.accuracy_figure, figures.loss_figure) for by in ("epoch", "time")]
+    return [Markup(svg) for svg in drawn if svg]
+
+
+def _detail(run: Run) -> dict[str, Any]:
+    record = run.evaluation
+    assert record is not None
+    return {
+        "name": run.name,
+        "confusion": Markup(figures.confusion_figure(record, run.name)),
+        "confused": tables.confused(record),
+        "worst": [clip | {"image": _strip(run.path, clip.get("strip"))} for clip in record.worst],
+        "skipped": record.skipped,
+    }
+
+
+def _strip(folder: Path, relative: Any) -> str | None:
+    """The JPEG as a data URL; None when it is missing, no JPEG, or outside of the run folder."""
+    if not isinstance(relative, str) or not relative:
+        return None
+    path = (folder / relative).resolve()
+    try:
+        if not path.is_relative_to(folder.resolve()) or path.stat().st_size > MAX_STRIP_BYTES:
+            return None
+        content = path.read_bytes()
+    except (OSError, ValueError):
+        return None
+    if not content.startswith(b"\xff\xd8\xff"):
+        return None
+    return "data:image/jpeg;base64," + base64.b64encode(content).decode()
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False)
