@@ -123,7 +123,7 @@ def _outline(index: int) -> Float[np.ndarray, "n 2"]:
     return points / np.linalg.norm(points, axis=1).max()
 
 
-def _mask(outline: Float[np.ndarray, "n 2"], state: Float[np.ndarray, " attributes"], size: int) -> UInt8[np.ndarray, "h w"]:
+def _mask(outline: Float[np.ndarray, "n 2"], state: Float[np.ndarray, " a"], size: int) -> UInt8[np.ndarray, "h w"]:
     """Coverage of the shape in one frame, with the copies that reach in across the borders of the torus."""
     radius = size * RADIUS[0] * (RADIUS[1] / RADIUS[0]) ** state[LOG_SIZE]
     turn = 2 * np.pi * state[ANGLE]
