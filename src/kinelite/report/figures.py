@@ -68,11 +68,14 @@ def loss_figure(runs: Sequence[Run], by: By) -> str:
 def _curve_figure(runs: Sequence[Run], by: By, event: str, name: str, factor: float, label: str) -> str:
     unit_s, unit = (1.0, "") if by == "epoch" else _time_unit(runs)
     lines = []
-    for colour, group in enumerate(group_runs(runs)):
+    groups = [group for group in group_runs(runs) if any(run.metrics for run in group)]
+    recipes = [group[0].recipe for group in groups]
+    for colour, group in enumerate(groups):
+        shared = group[0].recipe if recipes.count(group[0].recipe) == 1 else group[0].name
         for i, run in enumerate(group):
             points = [(x / unit_s, y * factor) for x, y in series(run.metrics, event, name, by)]
             stages = tuple((x / unit_s, stage) for x, stage in stage_starts(run.metrics, by)) if i == 0 else ()
-            title = run.name if len(group) == 1 else f"{group[0].recipe} ({len(group)} runs)"
+            title = run.name if len(group) == 1 else f"{shared} ({len(group)} runs)"
             lines.append(Curve(points, colour, None if i else title, stages))
     across = "Epoch" if by == "epoch" else f"Training time ({unit})"
     return draw_curves([line for line in lines if line.points], across, label)
@@ -87,9 +90,9 @@ def series(metrics: Iterable[dict[str, Any]], event: str, name: str, by: By) -> 
     before = _epochs_before(rows)
     sums: dict[float, list[float]] = {}
     for row in rows:
-        x, value = _x(row, by, before), row.get(name)
-        if row.get("event") == event and x is not None and _is_number(value):
-            sums.setdefault(x, []).append(float(value))
+        x, value = _x(row, by, before), _number(row, name)
+        if row.get("event") == event and x is not None and value is not None:
+            sums.setdefault(x, []).append(value)
     points = [(x, sum(values) / len(values)) for x, values in sorted(sums.items())]
     step = -(-len(points) // MAX_POINTS) or 1
     chunks = [points[i : i + step] for i in range(0, len(points), step)]
@@ -104,40 +107,40 @@ def stage_starts(metrics: Iterable[dict[str, Any]], by: By) -> list[tuple[float,
     for row in rows:
         if row.get("event") != "stage" or not row.get("stage"):
             continue
-        x = before.get(row["stage"]) if by == "epoch" else row.get("train_s")
+        x = before.get(row["stage"]) if by == "epoch" else _number(row, "train_s")
         if x is not None:
-            starts.append((float(x), str(row.get("stage_name", row["stage"]))))
+            starts.append((x, str(row.get("stage_name", row["stage"]))))
     return starts
 
 
-def _epochs_before(rows: Iterable[dict[str, Any]]) -> dict[int, float]:
+def _epochs_before(rows: Iterable[dict[str, Any]]) -> dict[Any, float]:
     """Stage -> epochs of the stages before it; epochs are counted from each stage's own beginning."""
-    last: dict[int, float] = {}
+    last: dict[Any, float] = {}
     for row in rows:
-        if _is_number(row.get("epoch")):
-            last[row.get("stage", 0)] = max(last.get(row.get("stage", 0), 0), row["epoch"])
-        else:
-            last.setdefault(row.get("stage", 0), 0)
+        stage = row.get("stage", 0)
+        last[stage] = max(last.get(stage, 0.0), _number(row, "epoch") or 0.0)
     before, total = {}, 0.0
-    for stage in sorted(last):
+    for stage in sorted(last, key=str):
         before[stage] = total
         total += last[stage]
     return before
 
 
-def _x(row: dict[str, Any], by: By, before: dict[int, float]) -> float | None:
+def _x(row: dict[str, Any], by: By, before: dict[Any, float]) -> float | None:
     if by == "time":
-        return float(row["train_s"]) if _is_number(row.get("train_s")) else None
-    return before.get(row.get("stage", 0), 0) + row["epoch"] if _is_number(row.get("epoch")) else None
+        return _number(row, "train_s")
+    epoch = _number(row, "epoch")
+    return None if epoch is None else before.get(row.get("stage", 0), 0.0) + epoch
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+def _number(row: dict[str, Any], name: str) -> float | None:
+    value = row.get(name)
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
 
 
 def _time_unit(runs: Iterable[Run]) -> tuple[float, str]:
-    longest = max((row["train_s"] for run in runs for row in run.metrics if _is_number(row.get("train_s"))), default=0)
-    return (3600, "h") if longest > 3 * 3600 else (60, "min") if longest > 300 else (1, "s")
+    longest = max((_number(row, "train_s") or 0.0 for run in runs for row in run.metrics), default=0.0)
+    return (3600.0, "h") if longest > 3 * 3600 else (60.0, "min") if longest > 300 else (1.0, "s")
 
 
 def draw_curves(curves: Sequence[Curve], across: str, up: str) -> str:
@@ -156,6 +159,7 @@ def draw_curves(curves: Sequence[Curve], across: str, up: str) -> str:
         axes.set(xlabel=across, ylabel=up)
         axes.margins(x=0.03)
         axes.grid(axis="y", color=INK, alpha=0.12, lw=0.6)
+        axes.set_xlim(left=0)
         if across == "Epoch":
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         figure.legend(loc="outside lower left", ncols=2, frameon=False, fontsize=9)

@@ -48,7 +48,7 @@ def load_run(path: str | Path) -> Run:
     train = _record(path / "record.json", TrainRecord, problems)
     evaluation = _record(path / "eval.json", EvalRecord, problems)
     metrics, damaged = read_jsonl(path / "metrics.jsonl")
-    problems += damaged
+    problems += damaged if (path / "metrics.jsonl").exists() else ["metrics.jsonl is missing"]
     config = _object(path / "config.json", problems) or (train.config if train else {})
     return Run(path, path.resolve().name, train, evaluation, config, metrics, tuple(problems))
 

@@ -40,7 +40,7 @@ def render(runs: Sequence[Run]) -> str:
     """The page as text."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"percent": lambda v: tables.number(v, 100, 1, " %"), "json": _json}
-    template = environment.from_string(resources.files(__package__).joinpath("page.html.j2").read_text("utf-8"))
+    template = environment.from_string(resources.files("kinelite.report").joinpath("page.html.j2").read_text("utf-8"))
     return template.render(_content(runs))
 
 
@@ -54,15 +54,15 @@ def _content(runs: Sequence[Run]) -> dict[str, Any]:
         "version": version("kinelite") or "",
         "runs": runs,
         "rows": rows,
-        "headline": tables.headline(rows),
+        "headline": tables.without_empty(tables.headline(rows)),
         "ratio_to": sorted({row["ratio_to"] for row in rows if row["ratio"] is not None}),
         "curves": _curves(runs),
-        "evaluations": tables.evaluations(runs),
+        "evaluations": tables.without_empty(tables.evaluations(runs)),
         "evaluated": evaluated,
         "class_rows": tables.class_rows(runs),
         "details": [_detail(run) for run in evaluated[:MAX_RUNS_IN_DETAIL]],
         "left_out": len(evaluated) - MAX_RUNS_IN_DETAIL,
-        "stages": tables.stage_rows(runs),
+        "stages": tables.without_empty(tables.stage_rows(runs)),
         "groups": [" + ".join(run.name for run in group) for group in groups],
         "config_rows": tables.config_rows(runs),
         "problems": [(run.name, run.problems) for run in runs if run.problems],

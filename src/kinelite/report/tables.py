@@ -40,7 +40,7 @@ def compare(runs: Sequence[Run]) -> Rows:
     """One row per group of runs: means over seeds, ``*_sd`` sample standard deviations (None for a single run).
 
     ``ratio`` is the training time over that of the conventional run on the same data and device, or of the slowest
-    run where none is conventional. Published figures take no part in ratios.
+    run where none is conventional; None where there is nothing to compare with. Published figures take no part.
     """
     rows = [_compare_row(group) for group in group_runs(runs)]
     for row in rows:
@@ -90,6 +90,8 @@ def _baseline(row: dict[str, Any], rows: Rows) -> dict[str, Any] | None:
         return None
     peers = [r for r in rows if r["status"] == "ok" and not r["published"] and r["train_seconds"]]
     peers = [r for r in peers if (r["data"], r["device"]) == (row["data"], row["device"])]
+    if len(peers) < 2:
+        return None
     peers = [r for r in peers if r["recipe"] == BASELINE] or peers
     return max(peers, key=lambda r: r["train_seconds"], default=None)
 
@@ -102,7 +104,7 @@ def headline(rows: Rows) -> list[dict[str, str]]:
     """The rows of `compare` as text for the page and the README."""
     return [
         {
-            "Recipe": row["recipe"] + (f" (published: {row['source']})" if row["published"] else ""),
+            "Recipe": row["recipe"] + (" (published)" if row["published"] else ""),
             "Model": row["model"],
             "Top-1": spread(row["top1"], row["top1_sd"], 100, 1, " %"),
             "Top-5": spread(row["top5"], row["top5_sd"], 100, 1, " %"),
@@ -113,10 +115,16 @@ def headline(rows: Rows) -> list[dict[str, str]]:
             "Frames": NONE if row["frames"] is None else str(row["frames"]),
             "Runs": _repeats(row),
             "Device": " ".join(filter(None, (row["device"], row["precision"]))) or NONE,
-            "Status": row["status"],
+            "Status": "published" if row["published"] else row["status"],
         }
         for row in rows
     ]
+
+
+def without_empty(rows: Sequence[dict[str, str]]) -> list[dict[str, str]]:
+    """The rows without columns that say nothing: only dashes, or every status ok."""
+    said = {name for row in rows for name, text in row.items() if text != NONE and (name, text) != ("Status", "ok")}
+    return [{name: text for name, text in row.items() if name in said} for row in rows]
 
 
 def _repeats(row: dict[str, Any]) -> str:
