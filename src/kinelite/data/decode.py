@@ -91,7 +91,7 @@ def read_clip(
 
 
 def span(info: ClipInfo, start_s: float | None, end_s: float | None) -> tuple[float, float]:
-    """Beginning and end in seconds of a part of a file, cut to what the file holds. Raises ClipError if that is none."""
+    """Beginning and end in seconds of a part of a file, cut to what the file holds; ClipError if that is nothing."""
     start = info.start_s if start_s is None else max(info.start_s, start_s)
     end = info.end_s if end_s is None else min(info.end_s, end_s)
     if start >= end:
