@@ -1,0 +1,163 @@
+"""Score a model on the clips of a manifest: views averaged, metrics by torchmetrics, every clip accounted for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+from torch.nn import functional as F
+from torchmetrics.functional.classification import (
+    multiclass_accuracy,
+    multiclass_calibration_error,
+    multiclass_confusion_matrix,
+)
+
+from kinelite.data.dataset import ClipDataset
+from kinelite.data.loader import make_loader
+from kinelite.data.manifest import Manifest
+from kinelite.errors import DataError
+from kinelite.train.strips import write_strip
+from kinelite.train.step import normalise, task_logits
+from kinelite.types import InputSpec
+
+
+@dataclass
+class Scores:
+    """Logits of every clip that could be decoded, averaged over its views (as ViViT does, before the softmax)."""
+
+    logits: list[Float[Tensor, "n _"]]
+    """One tensor per task."""
+    labels: Int64[Tensor, "n tasks"]
+    indices: list[int]
+    """Rows of the manifest."""
+    skipped: list[tuple[int, str]]
+
+
+@torch.no_grad()
+def score(
+    forward: Callable[[Tensor], Any],
+    manifest: Manifest,
+    spec: InputSpec,
+    device: torch.device,
+    *,
+    views: tuple[int, int] = (1, 1),
+    batch: int = 16,
+    workers: int = 0,
+    tick: Callable[[int], None] | None = None,
+) -> Scores:
+    """Run ``forward`` (a model in evaluation mode) over all rows. ``tick`` is told how many clips are done."""
+    per_step = max(1, batch // (views[0] * views[1]))
+    loader = make_loader(ClipDataset(manifest, spec, None, views), per_step, shuffle=False, workers=workers)
+    found: list[list[Tensor]] = [[] for _ in manifest.tasks]
+    labels: list[Tensor] = [torch.empty(0, len(manifest.tasks), dtype=torch.int64)]
+    indices: list[int] = []
+    skipped: list[tuple[int, str]] = []
+    for clips in loader:
+        skipped += clips.skipped
+        if clips.frames is not None:
+            count, view_count = clips.frames.shape[:2]
+            outputs = task_logits(forward(normalise(clips.frames.flatten(0, 1), spec, device)))
+            for task, values in enumerate(outputs):
+                found[task].append(values.float().cpu().unflatten(0, (count, view_count)).mean(1))
+            labels.append(clips.labels)
+            indices += clips.indices
+        if tick:
+            tick(len(indices) + len(skipped))
+    empty = [torch.empty(0, len(names)) for names in manifest.tasks.values()]
+    return Scores([torch.cat([e, *f]) for e, f in zip(empty, found, strict=True)], torch.cat(labels), indices, skipped)
+
+
+def task_numbers(logits: Float[Tensor, "n k"], labels: Int64[Tensor, " n"], classes: tuple[str, ...]) -> dict[str, Any]:
+    """top1, top5, ece, loss, per_class and confusion of one task, as JSON values. Shares, not percentages.
+
+    top5 is None for five classes or fewer, where it says nothing. ece: 15 equal bins (Guo et al. 2017).
+    """
+    k = len(classes)
+    probabilities = logits.softmax(-1)
+    confusion = multiclass_confusion_matrix(logits.argmax(-1), labels, k)
+    clips = confusion.sum(1)
+    per_class = {
+        name: {"top1": (confusion[i, i] / clips[i]).item() if clips[i] else None, "clips": int(clips[i])}
+        for i, name in enumerate(classes)
+    }
+    top5 = multiclass_accuracy(probabilities, labels, k, average="micro", top_k=5).item() if k > 5 else None
+    return {
+        "top1": multiclass_accuracy(probabilities, labels, k, average="micro").item(),
+        "top5": top5,
+        "ece": multiclass_calibration_error(probabilities, labels, k, n_bins=15).item(),
+        "loss": F.cross_entropy(logits, labels).item(),
+        "per_class": per_class,
+        "confusion": confusion.tolist(),
+    }
+
+
+def numbers(scores: Scores, manifest: Manifest) -> dict[str, Any]:
+    """The metrics of the first task, and those of each under ``tasks`` when there are several.
+
+    Raises DataError when not one clip could be decoded.
+    """
+    if not scores.indices:
+        reason = scores.skipped[0][1] if scores.skipped else "the split is empty"
+        raise DataError(f"None of {len(manifest.rows)} clips could be scored. First reason: {reason}. See: kinelite data check SPEC")
+    tasks = {
+        name: task_numbers(logits, scores.labels[:, i], names)
+        for i, ((name, names), logits) in enumerate(zip(manifest.tasks.items(), scores.logits, strict=True))
+    }
+    first = next(iter(tasks.values()))
+    return first | ({"tasks": tasks} if len(tasks) > 1 else {})
+
+
+def worst_clips(scores: Scores, manifest: Manifest, count: int, out: Path) -> list[dict[str, Any]]:
+    """The clips that the model was most sure about and wrong, each with a strip of frames written under ``out``."""
+    probabilities = scores.logits[0].softmax(-1)
+    confidence, predicted = probabilities.max(-1)
+    labels = scores.labels[:, 0]
+    wrong = torch.where(predicted != labels)[0]
+    worst = wrong[confidence[wrong].argsort(descending=True)][:count]
+    rows = []
+    for rank, i in enumerate(worst.tolist()):
+        row = manifest.rows[scores.indices[i]]
+        rows.append(
+            {
+                "path": row.path,
+                "label": manifest.classes[labels[i]],
+                "predicted": manifest.classes[predicted[i]],
+                "confidence": confidence[i].item(),
+                "strip": write_strip(row, out, f"worst-{rank:02d}"),
+            }
+        )
+    return rows
+
+
+def evaluate(
+    forward: Callable[[Tensor], Any],
+    manifest: Manifest,
+    spec: InputSpec,
+    device: torch.device,
+    out: Path,
+    *,
+    views: tuple[int, int] = (1, 1),
+    batch: int = 16,
+    workers: int = 0,
+    strips: int = 6,
+    tick: Callable[[int], None] | None = None,
+) -> dict[str, Any]:
+    """Everything that an EvalRecord holds beside what names the run: metrics, worst clips, skipped clips, seconds."""
+    began = time.perf_counter()
+    scores = score(forward, manifest, spec, device, views=views, batch=batch, workers=workers, tick=tick)
+    seconds = time.perf_counter() - began
+    return numbers(scores, manifest) | {
+        "classes": list(manifest.classes),
+        "scored": len(scores.indices),
+        "clips": f"{len(scores.indices)} of {len(manifest.rows)}",
+        "views": f"{views[0]}x{views[1]}",
+        "worst": worst_clips(scores, manifest, strips, out),
+        "skipped": [{"path": manifest.rows[i].path, "reason": reason} for i, reason in scores.skipped],
+        "seconds": seconds,
+    }

@@ -1,0 +1,111 @@
+"""The loop: a list of stages, each over its epochs. Everything that it uses is built before it."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+import numpy as np
+import torch
+
+from kinelite.data.dataset import Batch
+from kinelite.errors import RunError
+from kinelite.train.job import Job
+from kinelite.train.part import Part, build_part
+from kinelite.train.stage import trained_parameters
+from kinelite.train.step import draw_mix, micro_batches, mixed_video, piece_loss
+
+
+def fit(job: Job) -> Part:
+    """Train every stage that is not done yet and return the last one, its final weights in place.
+
+    Raises RunError when the loss is no longer finite and Interrupted when the user stops the run; both leave the last
+    good checkpoint. The result depends on the seed only, however often the run was interrupted.
+    """
+    p, config = job.progress, job.config
+    previous, resume = job.take_resume()
+    while True:
+        began = time.perf_counter()
+        job.memory.reset()
+        part, origin = build_part(config, job.training, job.fabric, p.stage, previous, resume)
+        resume = None
+        job.announce(part, origin, trained_parameters(part.model))
+        job.clock(began)
+        stage_epochs = config.epochs if part.stage.epochs is None else part.stage.epochs
+        while p.epoch < stage_epochs and not p.stage_done:
+            part.loader.batches.seek(p.epoch, p.batch)
+            began = time.perf_counter()
+            for batch in part.loader:
+                lr = part.schedule.at(p.stage_step)
+                job.set_lr(part, lr)
+                loss, norm = train_step(job, part, batch)
+                p.batch, p.stage_step, p.step = p.batch + 1, p.stage_step + 1, p.step + 1
+                p.skipped += len(batch.skipped)
+                began = job.clock(began)
+                if job.log_due(part):
+                    job.log_step(part, loss, lr, norm)
+                if job.save_due():
+                    job.save(part)
+                job.stop_if_asked(part)
+                if job.out_of_time():
+                    break
+            p.epoch, p.batch = p.epoch + 1, 0
+            p.stage_done = job.out_of_time()
+            if job.validate_due(stage_epochs):
+                job.validate(part)
+            if p.epoch < stage_epochs and not p.stage_done:
+                job.save(part)
+        job.finish_stage(part)
+        if p.stage == len(config.stages) or job.out_of_time():
+            return part
+        previous = part.state()
+
+
+def train_step(job: Job, part: Part, batch: Batch) -> tuple[float, float]:
+    """One optimiser step; returns the mean loss of the batch and the norm of its gradient.
+
+    Every random draw of a step comes from (seed, stage, step), so a resumed run draws the same.
+    """
+    config, p = job.config, job.progress
+    rng = np.random.default_rng([config.seed, p.stage, p.stage_step])
+    torch.manual_seed(int(rng.integers(2**62)))
+    if batch.frames is None:
+        return math.nan, 0.0
+    frames, clips = batch.frames[:, 0], len(batch.indices)
+    mix = draw_mix(config.optim.mixup, clips, rng)
+    total = torch.zeros((), device=job.fabric.device)
+    for piece in micro_batches(frames, batch.labels, part.stage.micro_batch or clips, mix):
+        logits = part.forward(mixed_video(piece, part.spec, job.fabric.device))
+        loss = piece_loss(logits, piece, config.optim.label_smoothing) / clips
+        job.fabric.backward(loss)
+        total += loss.detach()
+    norm = _clip(job, part)
+    if not math.isfinite(total.item()):
+        raise RunError(_not_finite(job, batch, "loss", total.item()))
+    if not math.isfinite(norm) and job.placement.precision != "fp16":
+        # fp16 steps over such a gradient itself and lowers the scale of the loss.
+        raise RunError(_not_finite(job, batch, "gradient", norm))
+    part.optimizer.step()
+    part.optimizer.zero_grad(set_to_none=True)
+    if part.ema:
+        part.ema.update()
+    return total.item(), norm
+
+
+def _clip(job: Job, part: Part) -> float:
+    limit: Any = job.config.optim.clip_norm or math.inf
+    norm = job.fabric.clip_gradients(part.forward, part.optimizer, max_norm=limit, error_if_nonfinite=False)
+    return float(norm) if norm is not None else 0.0
+
+
+def _not_finite(job: Job, batch: Batch, what: str, value: float) -> str:
+    rows = job.training.rows
+    clips = ", ".join(rows[i].path for i in batch.indices)
+    good = job.last_good()
+    return (
+        f"The {what} is {value} at step {job.progress.step + 1} (stage {job.progress.stage + 1}, "
+        f"epoch {job.progress.epoch + 1}). Clips of that step: {clips}. Last good checkpoint: {good}. "
+        "Often the learning rate is too high: the same command with a lower --optim.lr and another --out."
+    )
+

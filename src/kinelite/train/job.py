@@ -1,0 +1,248 @@
+"""A run folder and the run in it: resume, clock, checkpoints, validation, stopping. The loop asks, the job answers."""
+
+from __future__ import annotations
+
+import signal
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from kinelite.config import TrainConfig
+from kinelite.data.loader import choose_workers
+from kinelite.data.manifest import Manifest
+from kinelite.errors import RunError
+from kinelite.train.checkpoint import Checkpoint, Progress, list_checkpoints, save_checkpoint
+from kinelite.train.device import PeakMemory, Placement
+from kinelite.train.evaluate import numbers, score
+from kinelite.train.log import RunLog
+from kinelite.train.optim import set_lr
+from kinelite.train.part import Part
+from kinelite.train.stage import train_mode, trained_parameters
+from kinelite.train.trained import load_best, save_best
+
+
+class Interrupted(RunError):
+    """The user or the system asked the run to stop; a checkpoint was written."""
+
+
+@dataclass
+class Job:
+    """One training run. ``progress`` is all of its state beside weights and optimiser."""
+
+    config: TrainConfig
+    training: Manifest
+    validation: Manifest
+    fabric: Fabric
+    placement: Placement
+    memory: PeakMemory
+    out: Path
+    log: RunLog
+    fingerprint: str
+    progress: Progress = field(default_factory=Progress)
+    resume: Checkpoint | None = None
+    asked_to_stop: str = ""
+    _saved_at: float = field(default_factory=time.perf_counter)
+    _old_handlers: dict[int, Any] = field(default_factory=dict)
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the checkpoints."""
+        return self.out / "checkpoints"
+
+    def take_resume(self) -> tuple[dict[str, Tensor] | None, Checkpoint | None]:
+        """(weights of the stage before, checkpoint within the stage) to continue from; either may be None."""
+        found, self.resume = self.resume, None
+        if found is None:
+            return None, None
+        if found.progress.stage_step == 0 and not found.progress.stage_done:
+            return found.model, None
+        return None, found
+
+    def announce(self, part: Part, origin: str, trained: int) -> None:
+        """Say what the stage is and what froze, once in the log file and once for the person."""
+        p, stage = self.progress, part.stage
+        total = sum(q.numel() for q in part.model.parameters())
+        self.log.say(
+            f"Stage {p.stage + 1}/{len(self.config.stages)} '{stage.name}': {stage.frames} frames, {stage.epochs} epochs, "
+            f"{trained / 1e6:.2f} of {total / 1e6:.2f} M parameters train; frozen: {part.frozen}; {origin}."
+        )
+        if p.stage_step == 0:
+            self.log.row(
+                "stage",
+                stage=p.stage,
+                stage_name=stage.name,
+                frames=stage.frames,
+                trained_params=trained,
+                froze=list(stage.freeze),
+                train_s=p.train_s,
+                step=p.step,
+            )
+        self.log.start(stage.name, part.schedule.steps, p.stage_step)
+
+    def clock(self, began: float) -> float:
+        """Add the time since ``began`` to training; returns now."""
+        now = time.perf_counter()
+        self.progress.train_s += now - began
+        self.progress.stage_s += now - began
+        return now
+
+    def set_lr(self, part: Part, lr: float) -> None:
+        """Set the rate of this step."""
+        set_lr(part.optimizer, lr)
+
+    def log_due(self, part: Part) -> bool:
+        """About twenty rows per epoch, and the last step of it."""
+        every = max(1, len(part.loader) // 20)
+        return self.progress.batch % every == 0 or self.progress.batch == len(part.loader)
+
+    def log_step(self, part: Part, loss: float, lr: float, norm: float) -> None:
+        """A row for the report and a new number beside the bar."""
+        p = self.progress
+        p.wait_s, part.loader.wait_s = p.wait_s + part.loader.wait_s, 0.0
+        values = {"loss": loss, "lr": lr, "grad_norm": norm, "train_s": p.train_s, "wait_s": p.wait_s}
+        self.log.row("step", stage=p.stage, stage_name=part.stage.name, epoch=p.epoch, step=p.step, **values)
+        self.log.advance(p.stage_step, f"epoch {p.epoch + 1} loss {loss:.3f}")
+
+    def save_due(self) -> bool:
+        """By steps when asked, else by time."""
+        every = self.config.keep.every_steps
+        if every:
+            return self.progress.step % every == 0
+        return time.perf_counter() - self._saved_at > self.config.keep.every_s
+
+    def save(self, part: Part) -> Path:
+        """Write a checkpoint."""
+        p = self.progress
+        self._measure()
+        p.schedule = part.schedule.state()
+        path = save_checkpoint(
+            self.checkpoints,
+            model=part.state(),
+            optimizer=part.optimizer.state_dict() if p.stage_step else {"state": {}, "param_groups": []},
+            ema=part.ema.average if part.ema and p.stage_step else {},
+            scaler=self.fabric.strategy.precision.state_dict(),
+            progress=p,
+            data=self.fingerprint,
+            keep=self.config.keep.last,
+        )
+        self._saved_at = time.perf_counter()
+        return path
+
+    def last_good(self) -> str:
+        """The newest checkpoint, or 'none yet'."""
+        found = list_checkpoints(self.checkpoints)
+        return str(found[-1]) if found else "none yet"
+
+    def _measure(self) -> None:
+        p = self.progress
+        p.stage_peak_gib = max(p.stage_peak_gib, self.memory.read_gib())
+        p.peak_gib = max(p.peak_gib, p.stage_peak_gib)
+
+    def out_of_time(self) -> bool:
+        """Whether --max-hours is over."""
+        limit_s = self.config.max_hours * 3600
+        return 0 < limit_s < self.progress.train_s + self.progress.eval_s
+
+    def validate_due(self, epochs: int) -> bool:
+        """Every ``keep.eval_epochs`` and after the last epoch; never when that is 0."""
+        every = self.config.keep.eval_epochs
+        p = self.progress
+        return bool(every) and (p.epoch % every == 0 or p.epoch == epochs or p.stage_done)
+
+    def validate(self, part: Part) -> None:
+        """Score the validation clips with the weights that would be kept, and act on the result."""
+        p, keep = self.progress, self.config.keep
+        self._measure()
+        began = time.perf_counter()
+        found = self._score(part)
+        p.eval_s += time.perf_counter() - began
+        part.schedule.observe(found["top1"])
+        if found["top1"] > p.best:
+            p.best, p.stale = found["top1"], 0
+            if keep.select == "best":
+                save_best(self.out, part)
+        else:
+            p.stale += 1
+        if keep.early_stop and p.stale >= keep.early_stop:
+            p.stage_done = True
+            self.log.say(f"No progress in {p.stale} evaluations: stage '{part.stage.name}' ends.")
+        row = {"top1": found["top1"], "top5": found["top5"], "loss": found["loss"], "train_s": p.train_s}
+        self.log.row("eval", stage=p.stage, stage_name=part.stage.name, epoch=p.epoch, step=p.step, **row)
+        self.log.say(
+            f"  {part.stage.name} epoch {p.epoch}/{part.stage.epochs}: validation top-1 {100 * found['top1']:.1f} %, "
+            f"loss {found['loss']:.3f}, trained {p.train_s:.0f} s, waited for clips {p.wait_s:.0f} s"
+        )
+
+    def _score(self, part: Part) -> dict[str, Any]:
+        if part.ema:
+            part.ema.swap()
+        part.model.eval()
+        workers = choose_workers(self.config.workers, self.placement.accelerator, len(self.validation.rows))
+        batch = part.stage.micro_batch or 16
+        found = numbers(
+            score(part.forward, self.validation, part.spec, self.fabric.device, batch=batch, workers=workers),
+            self.validation,
+        )
+        train_mode(part.model)
+        if part.ema:
+            part.ema.swap()
+        return found
+
+    def finish_stage(self, part: Part) -> None:
+        """Put the final weights in place, note what the stage was, and save the state that the next one starts from."""
+        p, stage = self.progress, part.stage
+        self._measure()
+        p.wait_s, part.loader.wait_s = p.wait_s + part.loader.wait_s, 0.0
+        if part.ema:
+            part.ema.swap()
+        if self.config.keep.select == "best":
+            load_best(self.out, part)
+        p.finished_stages.append(
+            {
+                "name": stage.name,
+                "frames": stage.frames,
+                "epochs": p.epoch,
+                "seconds": p.stage_s,
+                "steps": p.stage_step,
+                "trained_params": trained_parameters(part.model),
+                "froze": list(stage.freeze),
+                "top1": p.best if p.best >= 0 else None,
+                "peak_memory_gib": p.stage_peak_gib,
+            }
+        )
+        self.log.stop()
+        p.stage, p.epoch, p.batch, p.stage_step, p.stage_s, p.stage_peak_gib = p.stage + 1, 0, 0, 0, 0.0, 0.0
+        p.best, p.stale, p.stage_done = -1.0, 0, False
+        self.save(part)
+
+    def stop_if_asked(self, part: Part) -> None:
+        """Raise Interrupted after writing a checkpoint, when a signal came."""
+        if self.asked_to_stop:
+            path = self.save(part)
+            raise Interrupted(f"Stopped by {self.asked_to_stop}; kept {path}.")
+
+    def watch_signals(self) -> None:
+        """Turn Ctrl-C and a scheduler's SIGTERM into a stop after the step at hand; a second Ctrl-C stops at once."""
+
+        def note(number: int, _: FrameType | None) -> None:
+            if self.asked_to_stop:
+                raise KeyboardInterrupt
+            self.asked_to_stop = signal.Signals(number).name
+            self.log.say(f"{self.asked_to_stop}: finishing this step and writing a checkpoint ...")
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            try:
+                self._old_handlers[number] = signal.signal(number, note)
+            except ValueError:
+                return  # not the main thread: the caller's own handling stays
+
+    def unwatch_signals(self) -> None:
+        """Give the signals back."""
+        for number, handler in self._old_handlers.items():
+            signal.signal(number, handler)
+        self._old_handlers.clear()

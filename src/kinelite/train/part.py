@@ -1,0 +1,120 @@
+"""Everything that one stage trains with, built before the loop: model, optimiser, schedule, loader, averages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from kinelite.config import Stage, TrainConfig
+from kinelite.data.dataset import ClipDataset
+from kinelite.data.loader import ClipLoader, choose_workers, make_loader
+from kinelite.data.manifest import Manifest
+from kinelite.models import create_model
+from kinelite.models.weights import load_weights
+from kinelite.train.checkpoint import Checkpoint, join_optimizer
+from kinelite.train.optim import Ema, Schedule, make_optimizer
+from kinelite.train.stage import Frozen, freeze, train_mode
+from kinelite.types import InputSpec
+
+
+@dataclass
+class Part:
+    """One stage, ready to run."""
+
+    stage: Stage
+    model: nn.Module
+    """The bare model; its state dict has the names that are saved."""
+    forward: Any
+    """The model as Fabric runs it (precision, later several devices)."""
+    optimizer: Any
+    schedule: Schedule
+    loader: ClipLoader
+    ema: Ema | None
+    frozen: Frozen
+    spec: InputSpec
+
+    def state(self) -> dict[str, Tensor]:
+        """Weights by name."""
+        return dict(self.model.state_dict())
+
+
+def build_model(config: TrainConfig, stage: Stage, tasks: dict[str, int]) -> tuple[nn.Module, str]:
+    """A model for a stage from --pretrained or --init, and a sentence on what was loaded."""
+    torch.manual_seed(config.seed)
+    model = create_model(config.model, heads=tasks, frames=stage.frames, size=config.size, net=config.net)
+    model.spec = stage_spec(config, model.spec)
+    notes = []
+    if config.pretrained:
+        notes.append(str(load_weights(model, config.pretrained)))
+    if config.init:
+        source = Path(config.init)
+        source = source / "model.safetensors" if source.is_dir() else source
+        notes.append(str(load_weights(model, str(source), allow_new_head=True)))
+    return model, "; ".join(notes) or "random weights"
+
+
+def stage_spec(config: TrainConfig, spec: InputSpec) -> InputSpec:
+    """The model's input with the run's way of choosing frames; it travels with the weights."""
+    return replace(spec, sampling=config.clips.sampling, stride=config.clips.stride, fit=config.clips.fit)
+
+
+def build_part(
+    config: TrainConfig,
+    manifest: Manifest,
+    fabric: Fabric,
+    number: int,
+    previous: dict[str, Tensor] | None,
+    resume: Checkpoint | None = None,
+) -> tuple[Part, str]:
+    """Stage ``number`` ready to run, and a sentence on where its weights came from.
+
+    ``previous`` are the weights of the stage before. With ``resume`` the stage continues at its checkpoint.
+    """
+    stage = config.stages[number]
+    tasks = {name: len(classes) for name, classes in manifest.tasks.items()}
+    model, origin = build_model(config, stage, tasks)
+    if stage.adapter:
+        # Seeded apart from the model, so that the adapter does not depend on what was drawn before it.
+        torch.manual_seed(config.seed + 1)
+        model.add_adapter()
+    if previous is not None and stage.init == "previous":
+        origin = f"from the stage before; {load_weights(model, previous)}"
+    if resume:
+        model.load_state_dict(resume.model)
+        origin = f"continued from {resume.path.name}"
+    frozen = freeze(model, stage.freeze)
+    optimizer = make_optimizer(model, config.optim, stage.lr or config.optim.lr)
+    forward, wrapped = fabric.setup(model, optimizer)
+    train_mode(model)
+    ema = Ema(model, config.optim.ema) if config.optim.ema else None
+    loader = _train_loader(config, manifest, stage, model.spec, number, fabric.device.type)
+    schedule = _schedule(config, stage, len(loader))
+    if resume:
+        wrapped.load_state_dict(join_optimizer(resume.optim, resume.optim_groups))
+        schedule.load(resume.progress.schedule)
+        if resume.scaler:
+            fabric.strategy.precision.load_state_dict(resume.scaler)
+        if ema:
+            ema.load(resume.ema)
+    return Part(stage, model, forward, wrapped, schedule, loader, ema, frozen, model.spec), origin
+
+
+def _train_loader(
+    config: TrainConfig, manifest: Manifest, stage: Stage, spec: InputSpec, number: int, device: str
+) -> ClipLoader:
+    policy = manifest.policy if config.clips.policy == "auto" else config.clips.policy
+    # Each stage has its own stream, or stage 2 would see the draws of stage 1 again.
+    seed = config.seed * 1000 + number
+    clips = ClipDataset(manifest, spec, policy, seed=seed)
+    workers = choose_workers(config.workers, device, len(clips))
+    return make_loader(clips, stage.batch or config.batch, shuffle=True, workers=workers, pin=device == "cuda", seed=seed)
+
+
+def _schedule(config: TrainConfig, stage: Stage, steps_per_epoch: int) -> Schedule:
+    epochs = config.epochs if stage.epochs is None else stage.epochs
+    return Schedule(config.optim, stage.lr or config.optim.lr, epochs * steps_per_epoch, steps_per_epoch)

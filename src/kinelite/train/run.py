@@ -1,0 +1,270 @@
+"""From a config to a finished run folder: checks, resume, training, evaluation, record."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import math
+import shlex
+import sys
+import warnings
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+
+from kinelite.config import TrainConfig, differences, from_json, to_json
+from kinelite.data.manifest import Manifest
+from kinelite.data.loader import choose_workers
+from kinelite.data.sets import load_set
+from kinelite.errors import DataError, RunError, UsageError
+from kinelite.records import EvalRecord, TrainRecord, append_jsonl, environment, explained, truncate_jsonl, write_json
+from kinelite.train.checkpoint import Checkpoint, load_latest
+from kinelite.train.device import PeakMemory, Placement, place
+from kinelite.train.evaluate import evaluate
+from kinelite.train.fit import fit
+from kinelite.train.job import Interrupted, Job
+from kinelite.train.lock import locked
+from kinelite.train.log import RunLog
+from kinelite.train.part import Part, build_part
+from kinelite.train.trained import save_trained
+
+# A run may be continued with these changed: they do not alter what is learnt.
+FREE_FIELDS = ("out", "workers", "max_hours", "keep.every_steps", "keep.every_s", "keep.last", "keep.strips")
+
+
+def train(config: TrainConfig, command: str | None = None) -> TrainRecord:
+    """Run a training config to its end, or continue the unfinished run in ``config.out``.
+
+    Returns the record that is also in ``record.json``; a run folder that is finished is not run again.
+    Raises UsageError when the folder holds another run, DataError for unusable data, RunError when training fails.
+    """
+    config = config.resolved()
+    out = Path(config.out)
+    with explained(out):
+        out.mkdir(parents=True, exist_ok=True)
+    check_folder(out, config)
+    finished = _finished(out)
+    if finished is not None:
+        return finished
+    manifest = load_set(config.data, config.split)
+    training, held_out = split_of(manifest)
+    with locked(out):
+        job = _open(config, manifest, training, held_out, out)
+        return _run(job, manifest, held_out, command or _command())
+
+
+def check_folder(out: Path, config: TrainConfig) -> None:
+    """Raise UsageError, listing what differs, when ``out`` holds a run of another config."""
+    path = out / "config.json"
+    if not path.exists():
+        return
+    try:
+        there = from_json(json.loads(path.read_text()))
+    except (json.JSONDecodeError, UsageError) as error:
+        raise UsageError(f"'{path}' cannot be read as a Kinelite config ({error}). Choose another --out.") from error
+    differs = {k: v for k, v in differences(there, config).items() if k not in FREE_FIELDS}
+    if differs:
+        lines = "\n".join(f"  {name}: {old!r} there, {new!r} now" for name, (old, new) in differs.items())
+        raise UsageError(f"'{out}' holds a run of another config:\n{lines}\nContinue it with its own values, or choose another --out.")
+
+
+def split_of(manifest: Manifest) -> tuple[Manifest, Manifest]:
+    """Training rows and validation rows (the test rows where there is no validation split).
+
+    Raises DataError when one of them is empty or only one class is left.
+    """
+    training, held_out = manifest.only("train"), manifest.only("val")
+    if not held_out.rows:
+        held_out = manifest.only("test")
+    for name, part in (("training", training), ("validation", held_out)):
+        if not part.rows:
+            raise DataError(f"'{manifest.name}' has no {name} clips (it has: {manifest.splits()}). See: kinelite data check SPEC")
+    for i, (task, classes) in enumerate(manifest.tasks.items()):
+        seen = {row.labels[i] for row in training.rows}
+        if len(seen) < 2:
+            raise DataError(f"All training clips of '{manifest.name}' have the same {task} of {len(classes)}; at least two are needed.")
+    return training, held_out
+
+
+def _finished(out: Path) -> TrainRecord | None:
+    path = out / "record.json"
+    if not path.exists():
+        return None
+    with contextlib.suppress(json.JSONDecodeError, TypeError):
+        record = TrainRecord(**json.loads(path.read_text()))
+        return record if record.status == "ok" else None
+    return None
+
+
+def _open(config: TrainConfig, manifest: Manifest, training: Manifest, held_out: Manifest, out: Path) -> Job:
+    placement = place(config.device, config.precision)
+    fabric = make_fabric(placement)
+    log = RunLog(out / "metrics.jsonl")
+    found = load_latest(out / "checkpoints")
+    if found and found.data != manifest.fingerprint():
+        raise UsageError(
+            f"The clips of '{config.data}' are not those that '{out}' was trained on so far. "
+            "Bring them back, or choose another --out."
+        )
+    write_json(out / "config.json", to_json(config))
+    memory = PeakMemory(placement.device)
+    job = Job(config, training, held_out, fabric, placement, memory, out, log, manifest.fingerprint(), resume=found)
+    if found:
+        job.progress = found.progress
+        log.say(f"Continuing {out} at step {found.progress.step} ({found.path.name}).")
+    _trim(job, found)
+    _introduce(job, manifest)
+    return job
+
+
+def _trim(job: Job, found: Checkpoint | None) -> None:
+    """Drop the rows of metrics.jsonl that the continued run will write again."""
+    here = (found.progress.stage, found.progress.epoch, found.progress.step) if found else (0, 0, -1)
+    started = bool(found) and job.progress.stage_step > 0
+
+    def keep(row: dict[str, Any]) -> bool:
+        if row.get("event") == "eval":
+            return (row["stage"], row["epoch"]) <= here[:2]
+        if row.get("event") == "stage":
+            return row["stage"] < here[0] or (row["stage"] == here[0] and started)
+        return row.get("step", 0) <= here[2]
+
+    truncate_jsonl(job.log.path, keep)
+
+
+def _introduce(job: Job, manifest: Manifest) -> None:
+    splits = ", ".join(f"{count} {name}" for name, count in manifest.splits().items())
+    job.log.say(f"{manifest.name}: {splits} clips, " + ", ".join(f"{len(v)} {k}s" for k, v in manifest.tasks.items()) + ".")
+    for note in manifest.notes:
+        job.log.say(f"  {note}")
+
+
+def make_fabric(placement: Placement) -> Fabric:
+    """Lightning Fabric on one device; its own start-up messages are left out, ours say the same."""
+    for name in ("lightning_fabric", "lightning.fabric", "lightning_fabric.utilities.seed"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    precision: Any = placement.fabric_precision
+    with warnings.catch_warnings():
+        # Fabric advises tensor-core precision and the like at start-up; none of it concerns the user of a verb.
+        warnings.simplefilter("ignore")
+        fabric = Fabric(accelerator=placement.accelerator, devices=placement.indices, precision=precision)
+        fabric.launch()
+    if placement.accelerator == "cuda":
+        torch.set_float32_matmul_precision("high")
+    return fabric
+
+
+def _run(job: Job, manifest: Manifest, held_out: Manifest, command: str) -> TrainRecord:
+    job.watch_signals()
+    try:
+        part = _trained_part(job)
+        save_trained(part, manifest, job.config, job.out)
+        return _conclude(job, part, held_out, command)
+    except Interrupted as stop:
+        _record(job, command, status="stopped", message=str(stop))
+        raise Interrupted(f"{stop} Continue with:\n  {command}") from None
+    except RunError as error:
+        _record(job, command, status="failed", message=str(error))
+        raise
+    except torch.OutOfMemoryError as error:
+        message = _out_of_memory(job, str(error))
+        _record(job, command, status="oom", message=message)
+        raise RunError(message) from error
+    finally:
+        job.log.stop()
+        job.unwatch_signals()
+
+
+def _trained_part(job: Job) -> Part:
+    last = len(job.config.stages)
+    if job.progress.stage < last or job.resume is None:
+        return fit(job)
+    # Killed between the last step and the record: only the evaluation is left.
+    part, _ = build_part(job.config, job.training, job.fabric, last - 1, None)
+    part.model.load_state_dict(job.resume.model)
+    return part
+
+
+def _conclude(job: Job, part: Part, held_out: Manifest, command: str) -> TrainRecord:
+    config = job.config
+    part.model.eval()
+    workers = choose_workers(config.workers, job.placement.accelerator, len(held_out.rows))
+    batch = part.stage.micro_batch or 16
+    found = evaluate(
+        part.forward, held_out, part.spec, job.fabric.device, job.out, batch=batch, workers=workers, strips=config.keep.strips
+    )
+    split = held_out.rows[0].split
+    # record.json says that a run is finished, so it is the last thing written.
+    write_json(
+        job.out / "eval.json",
+        EvalRecord(
+            model=config.model, data=config.data, split=split, out=str(job.out), config=to_json(config),
+            environment=environment(), command=command, **found,
+        ),
+    )
+    message = f"stopped after --max-hours {config.max_hours}" if job.out_of_time() else ""
+    return _record(job, command, status="ok", message=message, top1=found["top1"], top5=found["top5"])
+
+
+def _record(job: Job, command: str, **result: Any) -> TrainRecord:
+    config, p = job.config, job.progress
+    stages = p.finished_stages
+    record = TrainRecord(
+        recipe=config.recipe,
+        model=config.model,
+        data=config.data,
+        train_seconds=p.train_s,
+        eval_seconds=p.eval_s,
+        data_wait_seconds=p.wait_s,
+        peak_memory_gib=p.peak_gib,
+        memory_kind="cuda" if job.memory.kind == "cuda" else "rss",
+        trained_params=stages[-1]["trained_params"] if stages else None,
+        params=_parameters(job),
+        frames=config.stages[-1].frames,
+        size=config.size,
+        epochs=sum(stage["epochs"] for stage in stages),
+        batch=config.batch,
+        precision=job.placement.precision,
+        device=job.placement.device,
+        seed=config.seed,
+        clips=len(job.training.rows),
+        steps=p.step,
+        stages=stages,
+        out=str(job.out),
+        config=to_json(config),
+        environment=environment(),
+        command=command,
+        **result,
+    )
+    write_json(job.out / "record.json", record)
+    return record
+
+
+def _parameters(job: Job) -> int | None:
+    from kinelite.train.trained import FILE
+    from safetensors import safe_open
+
+    path = job.out / FILE
+    if not path.is_file():
+        return None
+    with safe_open(path, framework="pt") as file:
+        return sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())
+
+
+def _out_of_memory(job: Job, text: str) -> str:
+    stage = job.config.stages[min(job.progress.stage, len(job.config.stages) - 1)]
+    half = max(1, (stage.micro_batch or job.config.batch) // 2)
+    first_line = text.splitlines()[0] if text else ""
+    return (
+        f"Out of memory in stage '{stage.name}' at {stage.frames} frames and {stage.micro_batch} clips per pass. "
+        f"The same gradient in less memory: --micro-batch {half} (with another --out). {first_line}"
+    )
+
+
+def _command() -> str:
+    return shlex.join(["kinelite", *sys.argv[1:]])

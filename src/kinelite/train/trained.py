@@ -1,0 +1,90 @@
+"""The file that a run ends with: weights, and in its header all that is needed to use them on a clip."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors.torch import load_file, save
+from torch import nn
+
+from kinelite.config import NetConfig, TrainConfig, from_json, to_json
+from kinelite.data.manifest import Manifest
+from kinelite.errors import UsageError
+from kinelite.models import create_model
+from kinelite.models.weights import load_weights, read_metadata, save_weights
+from kinelite.records import replace_bytes
+from kinelite.types import InputSpec
+
+if TYPE_CHECKING:
+    from kinelite.train.part import Part
+
+FILE = "model.safetensors"
+_BEST = "best.safetensors"
+
+
+@dataclass
+class Trained:
+    """A trained model with its class names, ready to predict."""
+
+    model: nn.Module
+    spec: InputSpec
+    tasks: dict[str, tuple[str, ...]]
+    name: str
+    source: Path
+    """The weight file."""
+    folder: Path
+    """The run folder (that of the file, when a file was given)."""
+
+
+def save_trained(part: Part, manifest: Manifest, config: TrainConfig, out: Path) -> Path:
+    """Write ``model.safetensors`` into the run folder."""
+    header = {
+        "model": config.model,
+        "net": to_json(config.net),
+        "spec": asdict(part.spec),
+        "tasks": {name: list(classes) for name, classes in manifest.tasks.items()},
+    }
+    path = out / FILE
+    save_weights(path, part.model, header)
+    return path
+
+
+def load_trained(run: str | Path, device: str | torch.device = "cpu") -> Trained:
+    """The model of a run folder or weight file, in evaluation mode.
+
+    Raises UsageError when there is none, naming what was looked for.
+    """
+    given = Path(run)
+    path = given / FILE if given.is_dir() else given
+    if not path.is_file():
+        unfinished = " The run is unfinished: repeat its train command." if (given / "checkpoints").is_dir() else ""
+        raise UsageError(f"No trained model at '{run}': looked for {path}.{unfinished} Train one with: kinelite train sfa --data SPEC")
+    header = read_metadata(path)
+    missing = {"model", "net", "spec", "tasks"} - set(header)
+    if missing:
+        raise UsageError(
+            f"'{path}' holds weights but not what a prediction needs ({', '.join(sorted(missing))}). "
+            "It was not written by kinelite train; start a training from it with --pretrained."
+        )
+    spec = from_json(header["spec"], InputSpec)
+    tasks = {name: tuple(classes) for name, classes in header["tasks"].items()}
+    heads = {name: len(classes) for name, classes in tasks.items()}
+    net: NetConfig = from_json(header["net"], NetConfig)
+    model: Any = create_model(header["model"], heads=heads, frames=spec.frames, size=spec.size, net=net)
+    load_weights(model, str(path))
+    model.spec = spec
+    return Trained(model.to(device).eval(), spec, tasks, header["model"], path, path.parent)
+
+
+def save_best(out: Path, part: Part) -> None:
+    """Keep the weights of the best evaluation so far."""
+    replace_bytes(out / _BEST, save({k: v.detach().cpu().contiguous() for k, v in part.state().items()}))
+
+
+def load_best(out: Path, part: Part) -> None:
+    """Put the kept weights into the model."""
+    if (out / _BEST).is_file():
+        part.model.load_state_dict(load_file(out / _BEST))
