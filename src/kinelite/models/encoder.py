@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import timm
@@ -21,19 +22,37 @@ MAX_DEFAULT_SIZE = 224
 """Encoders made for larger images are built for this size in pixels unless a size is asked for."""
 
 
+@dataclass(frozen=True)
+class EncoderPlan:
+    """What a spatial encoder is made of."""
+
+    name: str
+    """timm's name, with or without the tag of its weights."""
+    tubelet: int
+    """Frames per tubelet."""
+    size: int
+    """Height and width in pixels."""
+    drop_path: float = 0.0
+    inflate: Literal["central", "average"] = "central"
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    """Changes to timm's model: patch_size, embed_dim, depth, num_heads."""
+
+
 def encoder_config(name: str) -> Any:
     """timm's pretrained configuration of an encoder: mean, std, input size, licence. Raises UsageError if unknown."""
-    architecture, _, tag = name.partition(".")
+    architecture = name.partition(".")[0]
     if not timm.is_model(architecture):
         raise unknown(
             "encoder", name, timm.list_models(), "python -c \"import timm; print(timm.list_models('*vit*'))\""
         )
-    config = timm.get_pretrained_cfg(name)
-    if config is None or (tag and config.tag != tag):
+    try:
+        config = timm.get_pretrained_cfg(name)
+    except RuntimeError:
+        config = None
+    if config is None:
         tags = timm.list_pretrained(f"{architecture}.*")
-        raise unknown(
-            "encoder", name, tags, f"python -c \"import timm; print(timm.list_pretrained('{architecture}.*'))\""
-        )
+        show = f"python -c \"import timm; print(timm.list_pretrained('{architecture}.*'))\""
+        raise unknown("weights of encoder", name, tags, show)
     return config
 
 
@@ -42,23 +61,21 @@ def default_size(name: str) -> int:
     return min(encoder_config(name).input_size[-1], MAX_DEFAULT_SIZE)
 
 
-def build_encoder(name: str, *, tubelet: int, size: int, drop_path: float = 0.0, **overrides: Any) -> nn.Module:
+def build_encoder(plan: EncoderPlan) -> nn.Module:
     """timm's model without classifier, for ``3 * tubelet`` stacked channels, with random weights.
 
     Raises:
         UsageError: not a timm vision transformer with a plain patch embedding, or a size its patches do not divide.
     """
-    config = encoder_config(name)
+    config = encoder_config(plan.name)
     try:
-        encoder = timm.create_model(
-            name, in_chans=3 * tubelet, num_classes=0, img_size=size, drop_path_rate=drop_path, **overrides
-        )
+        encoder = _timm_model(plan, in_chans=3 * plan.tubelet, drop_path_rate=plan.drop_path)
         patches = encoder.get_submodule(config.first_conv)
     except (TypeError, AttributeError) as error:
-        raise _not_a_transformer(name) from error
+        raise _not_a_transformer(plan.name) from error
     if not isinstance(patches, nn.Conv2d) or patches.kernel_size != patches.stride:
-        raise _not_a_transformer(name)
-    _check_size(name, size, patches.kernel_size[0])
+        raise _not_a_transformer(plan.name)
+    _check_size(plan.name, plan.size, patches.kernel_size[0])
     return encoder
 
 
@@ -79,20 +96,14 @@ def inflate(
 
 
 def from_image(
-    state: Mapping[str, Tensor],
-    name: str,
-    encoder: nn.Module,
-    *,
-    tubelet: int,
-    size: int,
-    mode: Literal["central", "average"],
+    state: Mapping[str, Tensor], encoder: nn.Module, plan: EncoderPlan
 ) -> tuple[dict[str, Tensor], list[str]]:
     """Image weights with timm names as weights of ``encoder``, and notes on what was changed.
 
     Classifier dropped, floats to fp32, position embedding resampled to the size by timm, patch kernel inflated. What
     does not fit is passed on as it is, for the caller to compare.
     """
-    config, notes = encoder_config(name), []
+    config, notes = encoder_config(plan.name), []
     classifier = (config.classifier,) if isinstance(config.classifier, str) else tuple(config.classifier or ())
     dropped = tuple(f"{word}." for word in classifier)
     state = {k: v.float() if v.is_floating_point() else v for k, v in state.items() if not k.startswith(dropped)}
@@ -100,11 +111,11 @@ def from_image(
     target = encoder.state_dict()
     if kernel in state and state[kernel].shape[2:] != target[kernel].shape[2:]:
         return state, notes
-    state = _as_timm_loads_it(state, name, size, notes)
-    if kernel in state and state[kernel].ndim == 4 and state[kernel].shape[1] * tubelet == target[kernel].shape[1]:
-        state[kernel] = inflate(state[kernel], tubelet, mode)
-        if tubelet > 1:
-            notes.append(f"patch kernel inflated to {tubelet} frames ({mode})")
+    state = _as_timm_loads_it(state, plan, notes)
+    if kernel in state and state[kernel].ndim == 4 and state[kernel].shape[1] * plan.tubelet == target[kernel].shape[1]:
+        state[kernel] = inflate(state[kernel], plan.tubelet, plan.inflate)
+        if plan.tubelet > 1:
+            notes.append(f"patch kernel inflated to {plan.tubelet} frames ({plan.inflate})")
     return state, notes
 
 
@@ -128,10 +139,10 @@ def hub_weights(name: str) -> dict[str, Tensor]:
         ) from error
 
 
-def _as_timm_loads_it(state: dict[str, Tensor], name: str, size: int, notes: list[str]) -> dict[str, Tensor]:
+def _as_timm_loads_it(state: dict[str, Tensor], plan: EncoderPlan, notes: list[str]) -> dict[str, Tensor]:
     """The state after timm's own conversion of official names, position embedding and patch layout."""
     with torch.device("meta"):
-        image = timm.create_model(name, num_classes=0, img_size=size)
+        image = _timm_model(plan)
     convert = getattr(sys.modules[type(image).__module__], "checkpoint_filter_fn", None)
     if convert is None:
         return state
@@ -143,6 +154,10 @@ def _as_timm_loads_it(state: dict[str, Tensor], name: str, size: int, notes: lis
         if key in state and state[key].shape != value.shape:
             notes.append(f"{key} resampled from {_shape(state[key])} to {_shape(value)}")
     return converted
+
+
+def _timm_model(plan: EncoderPlan, **more: Any) -> Any:
+    return timm.create_model(plan.name, num_classes=0, img_size=plan.size, **plan.overrides, **more)
 
 
 def _check_size(name: str, size: int, patch: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -45,9 +46,10 @@ class Head(nn.ModuleDict):
         unusable = [task for task in heads if "." in task or not task or hasattr(nn.ModuleDict, task)]
         if unusable:
             raise UsageError(f"{unusable[0]!r} cannot be the name of a task. Use a plain word such as verb or noun.")
-        super().__init__({task: nn.Linear(width, classes) for task, classes in heads.items()})
+        linears = {task: nn.Linear(width, classes) for task, classes in heads.items()}
+        super().__init__(linears)
         self.dropout = dropout
-        for linear in self.values():
+        for linear in linears.values():
             nn.init.trunc_normal_(linear.weight, std=0.02)
             nn.init.zeros_(linear.bias)
 
@@ -65,9 +67,9 @@ class Factorised(nn.Module):
     (nothing until `add_adapter`), ``temporal`` (``[b, n, d] -> [b, d]``), ``head``.
     """
 
-    def __init__(self, *, encoder: nn.Module, temporal: nn.Module, head: Head, spec: InputSpec, width: int) -> None:
+    def __init__(self, *, encoder: Any, temporal: nn.Module, head: Head, spec: InputSpec, width: int) -> None:
         super().__init__()
-        self.encoder = encoder
+        self.encoder: Any = encoder
         self.adapter: nn.Module = nn.Identity()
         self.temporal = temporal
         self.head = head

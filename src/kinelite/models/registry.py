@@ -118,8 +118,12 @@ def create_model(
     """
     model_card, build = _find(name)
     net = _with_encoder(name, net or NetConfig())
-    order = Order(model_card, _heads(num_classes, heads), _at_least_one("frames", frames, model_card), size, net)
-    model = build(order)
+    frames = model_card.spec.frames if frames is None else frames
+    for what, value in (("frames", frames), ("size", size)):
+        if value is not None and value < 1:
+            own = getattr(model_card.spec, what)
+            raise UsageError(f"{what} must be 1 or more; got {value}. The default of {name} is {own}.")
+    model = build(Order(model_card, _heads(num_classes, heads), frames, size, net))
     if pretrained:
         from kinelite.models.weights import load_weights
 
@@ -134,7 +138,7 @@ def _find(name: str) -> tuple[Card, Build]:
         make_card, build = _FAMILIES[prefix]
         return make_card(encoder), build
     if name not in models:
-        raise unknown("model", name, models, "kinelite list models")
+        raise unknown("model", name, [*models, *(f"{p}:ENCODER" for p in _FAMILIES)], "kinelite list models")
     return models[name]
 
 
@@ -160,12 +164,3 @@ def _heads(num_classes: int | None, heads: Mapping[str, int] | None) -> dict[str
     if not heads or min(heads.values()) < 1:
         raise UsageError(f"Every task needs at least one class; got {dict(heads)}.")
     return dict(heads)
-
-
-def _at_least_one(what: str, given: int | None, model_card: Card) -> int:
-    value = model_card.spec.frames if given is None else given
-    if value < 1:
-        raise UsageError(
-            f"{what} must be 1 or more; got {value}. {model_card.name} was made for {model_card.spec.frames}."
-        )
-    return value

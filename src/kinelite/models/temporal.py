@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -33,7 +34,7 @@ class TemporalTransformer(nn.Module):
         super().__init__()
         self.cls = nn.Parameter(torch.zeros(1, 1, width))
         self.positions = nn.Parameter(torch.empty(1, tubelets + 1, width).normal_(std=0.02))
-        norm = partial(nn.LayerNorm, eps=1e-6)
+        norm: Any = partial(nn.LayerNorm, eps=1e-6)
         # Half a unit more: timm truncates width * ratio to an integer.
         ratio = ((mlp_width or 4 * width) + 0.5) / width
         rates = [drop_path * i / max(layers - 1, 1) for i in range(layers)]

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from kinelite.config import NetConfig
 from kinelite.errors import UsageError
-from kinelite.models.encoder import build_encoder, default_size, encoder_config, from_image
+from kinelite.models.encoder import EncoderPlan, build_encoder, default_size, encoder_config, from_image
 from kinelite.models.factorised import Factorised, Head
 from kinelite.models.registry import Card, Order, register, register_family
 from kinelite.models.temporal import TemporalTransformer
@@ -29,11 +29,15 @@ HALF = (0.5, 0.5, 0.5)
 class ViViTFE(Factorised):
     """Factorised-encoder ViViT. Parts and shapes as in `Factorised`; ``n`` is frames / tubelet."""
 
-    def __init__(self, encoder_name: str, tubelet: int, net: NetConfig, **parts: Any) -> None:
+    def __init__(self, plan: EncoderPlan, **parts: Any) -> None:
         super().__init__(**parts)
-        self.encoder_name = encoder_name
-        self.tubelet = tubelet
-        self.inflate = net.inflate
+        self.plan = plan
+        self.tubelet = plan.tubelet
+
+    @property
+    def encoder_name(self) -> str:
+        """timm's name of the encoder."""
+        return self.plan.name
 
     def encode(self, video: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b n d"]:
         """Pooled features of each tubelet alone, ``n = t / tubelet``; any multiple of the tubelet may be given.
@@ -50,9 +54,7 @@ class ViViTFE(Factorised):
 
     def image_weights(self, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
         """timm image weights as weights of ``encoder``, see `kinelite.models.encoder.from_image`."""
-        return from_image(
-            state, self.encoder_name, self.encoder, tubelet=self.tubelet, size=self.spec.size, mode=self.inflate
-        )
+        return from_image(state, self.encoder, self.plan)
 
 
 def build(order: Order, encoder: str, *, tubelet: int, layers: int, **overrides: Any) -> ViViTFE:
@@ -60,12 +62,14 @@ def build(order: Order, encoder: str, *, tubelet: int, layers: int, **overrides:
 
     An encoder named in ``order.net`` takes the place of the variant's, without the overrides and at its own size.
     """
-    net, size = _checked(order.net), order.size or order.card.spec.size
+    net, size = _checked(order.net), order.card.spec.size
     if net.encoder:
-        encoder, size, overrides = net.encoder, order.size or default_size(net.encoder), {}
+        encoder, size, overrides = net.encoder, default_size(net.encoder), {}
+    size = size if order.size is None else order.size
     tubelet, layers = net.tubelet or tubelet, net.temporal_layers or layers
     _check_frames(order.frames, tubelet)
-    image = build_encoder(encoder, tubelet=tubelet, size=size, drop_path=net.drop_path, **overrides)
+    plan = EncoderPlan(encoder, tubelet, size, net.drop_path, net.inflate, overrides)
+    image = build_encoder(plan)
     width, heads, mlp_width = _block_shape(image)
     temporal = TemporalTransformer(
         width,
@@ -78,7 +82,7 @@ def build(order: Order, encoder: str, *, tubelet: int, layers: int, **overrides:
     config = encoder_config(encoder)
     spec = replace(order.card.spec, frames=order.frames, size=size, mean=tuple(config.mean), std=tuple(config.std))
     head = Head(width, order.heads, net.dropout)
-    return ViViTFE(encoder, tubelet, net, encoder=image, temporal=temporal, head=head, spec=spec, width=width)
+    return ViViTFE(plan, encoder=image, temporal=temporal, head=head, spec=spec, width=width)
 
 
 @register(
@@ -200,14 +204,16 @@ def any_encoder(order: Order) -> ViViTFE:
     return build(order, order.net.encoder or "", tubelet=2, layers=4)
 
 
-def _block_shape(encoder: nn.Module) -> tuple[int, int, int]:
+def _block_shape(encoder: Any) -> tuple[int, int, int]:
     """Width, heads and MLP width for the temporal transformer: the encoder's own wherever it has plain blocks."""
     width = int(getattr(encoder, "head_hidden_size", None) or encoder.num_features)
-    block = next(iter(encoder.blocks), None) if isinstance(getattr(encoder, "blocks", None), nn.Module) else None
+    block = next(iter(getattr(encoder, "blocks", ())), None)
     heads = getattr(getattr(block, "attn", None), "num_heads", 0) or max(width // 64, 1)
     wide, narrow = (getattr(getattr(block, "mlp", None), layer, None) for layer in ("fc1", "fc2"))
-    plain = isinstance(wide, nn.Linear) and isinstance(narrow, nn.Linear) and wide.out_features == narrow.in_features
-    return width, heads if width % heads == 0 else 1, wide.out_features if plain else 4 * width
+    mlp_width = 4 * width
+    if isinstance(wide, nn.Linear) and isinstance(narrow, nn.Linear) and wide.out_features == narrow.in_features:
+        mlp_width = wide.out_features
+    return width, heads if width % heads == 0 else 1, mlp_width
 
 
 def _check_frames(frames: int, tubelet: int) -> None:

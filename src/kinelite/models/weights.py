@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import json
 import os
@@ -11,14 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from kinelite.errors import SetupError, UsageError
 from kinelite.models.encoder import hub_weights
-from kinelite.models.factorised import Factorised
+from kinelite.models.factorised import Adapter, Factorised
 from kinelite.models.temporal import resize_temporal_positions
 
 PICKLED = (".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt", ".pyth", ".tar")
@@ -64,7 +64,7 @@ def load_weights(
         source: ``'hub'`` (the encoder's image weights as timm publishes them), a safetensors file, or a state dict.
             Image weights have timm names: patch kernel inflated, positions resampled, classifier dropped, fp16 to
             fp32. Whole models have our names: temporal positions are interpolated when the number of frames differs,
-            an adapter in the file is installed, an adapter missing from it stays the identity.
+            an adapter in the file is installed; one that the file lacks stays as it is.
         allow_new_head: a classifier of other tasks or class counts keeps its random start instead of being an error.
 
     Raises:
@@ -115,7 +115,7 @@ def save_weights(
     state = model.state_dict() if isinstance(model, nn.Module) else model
     # clone: safetensors refuses tensors that share memory.
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
-    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    partial = path.with_name(f".{path.name}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file(tensors, partial, metadata={_METADATA_KEY: json.dumps(dict(metadata or {}))})
@@ -125,7 +125,8 @@ def save_weights(
     except (OSError, SafetensorError) as error:
         raise SetupError(f"Could not write {path}: {error}. Free some space or choose another --out.") from error
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink()
 
 
 def difference(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[str]:
@@ -149,43 +150,40 @@ def _load_image(model: Factorised, state: dict[str, Tensor], label: str) -> Weig
     wanted = model.encoder.state_dict()
     _refuse_misfit(label, "the image encoder", wanted, fitted)
     model.encoder.load_state_dict(fitted)
-    new = [
-        name for name in ("adapter", "temporal", "head") if any(True for _ in model.get_submodule(name).parameters())
-    ]
+    new = [part for part in ("adapter", "temporal", "head") if _part(model.state_dict(), part)]
     return WeightReport(label, "image", len(fitted), tuple(new), tuple(notes))
 
 
 def _load_whole(model: nn.Module, state: dict[str, Tensor], label: str, allow_new_head: bool) -> WeightReport:
-    state, notes, new = dict(state), [], []
-    wanted = model.state_dict()
-    if _POSITIONS in wanted and _POSITIONS in state and wanted[_POSITIONS].shape != state[_POSITIONS].shape:
-        state[_POSITIONS] = _other_length(state[_POSITIONS], wanted[_POSITIONS].shape[1] - 1, notes)
+    wanted, notes, new = model.state_dict(), [], []
+    _fit_positions(state, wanted, notes)
     if allow_new_head and _part(state, "head") != _part(wanted, "head"):
-        state = {k: v for k, v in state.items() if not k.startswith("head.")}
-        state |= {k: v for k, v in wanted.items() if k.startswith("head.")}
         notes.append("the classifier is new, because the classes differ")
         new.append("head")
-    install = isinstance(model, Factorised) and bool(_part(state, "adapter")) and not _part(wanted, "adapter")
-    if not _part(state, "adapter") and _part(wanted, "adapter"):
-        state |= {k: v for k, v in wanted.items() if k.startswith("adapter.")}
+    if _part(wanted, "adapter") and not _part(state, "adapter"):
         new.append("adapter")
-    _refuse_misfit(label, "this model", wanted, {k: v for k, v in state.items() if not (install and _adapts(k))})
-    if install:
+    fresh = tuple(f"{part}." for part in new)
+    given = {k: v for k, v in state.items() if not fresh or not k.startswith(fresh)}
+    state = given | {k: v for k, v in wanted.items() if fresh and k.startswith(fresh)}
+    if isinstance(model, Factorised) and _part(state, "adapter") and not _part(wanted, "adapter"):
+        with torch.device("meta"):
+            wanted |= {f"adapter.{k}": v for k, v in Adapter(model.width).state_dict().items()}
+        _refuse_misfit(label, "this model", wanted, state)
         model.add_adapter()
-        _refuse_misfit(label, "this model", model.state_dict(), state)
         notes.append("adapter installed, as in the file")
+    _refuse_misfit(label, "this model", wanted, state)
     model.load_state_dict(state)
-    kept = sum(k.startswith(tuple(f"{part}." for part in new)) for k in state) if new else 0
-    return WeightReport(label, "model", len(state) - kept, tuple(new), tuple(notes))
+    return WeightReport(label, "model", len(given), tuple(new), tuple(notes))
 
 
-def _adapts(key: str) -> bool:
-    return key.startswith("adapter.")
-
-
-def _other_length(positions: Float[Tensor, "1 n d"], tubelets: int, notes: list[str]) -> Float[Tensor, "1 m d"]:
-    notes.append(f"temporal positions interpolated from {positions.shape[1] - 1} to {tubelets} tubelets")
-    return resize_temporal_positions(positions, tubelets)
+def _fit_positions(state: dict[str, Tensor], wanted: Mapping[str, Tensor], notes: list[str]) -> None:
+    """Interpolate temporal positions in ``state`` where only the number of tubelets differs."""
+    given, own = state.get(_POSITIONS), wanted.get(_POSITIONS)
+    if given is None or own is None or given.ndim != 3 or given.shape == own.shape or given.shape[2] != own.shape[2]:
+        return
+    old, tubelets = given.shape[1] - 1, own.shape[1] - 1
+    state[_POSITIONS] = resize_temporal_positions(given, tubelets)
+    notes.append(f"temporal positions interpolated from {old} to {tubelets} tubelets")
 
 
 def _part(state: Mapping[str, Tensor], part: str) -> dict[str, torch.Size]:
