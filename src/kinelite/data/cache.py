@@ -16,7 +16,10 @@ _ABANDONED_S = 24 * 3600.0
 
 
 def cache_folder() -> Path:
-    """Folder of everything that can be made again: $KINELITE_CACHE, else 'kinelite' in the user's cache."""
+    """Folder of everything that can be made again: $KINELITE_CACHE, else 'kinelite' in the user's cache.
+
+    Raises SetupError for a user without a home folder.
+    """
     chosen = os.environ.get("KINELITE_CACHE")
     if chosen:
         return Path(chosen).expanduser().absolute()
@@ -26,7 +29,10 @@ def cache_folder() -> Path:
         base = "~/Library/Caches"
     else:
         base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "kinelite"
+    try:
+        return Path(base).expanduser() / "kinelite"
+    except RuntimeError as error:
+        raise SetupError("No home folder for the cache. Name one: KINELITE_CACHE=FOLDER kinelite ...") from error
 
 
 def build_once(name: str, build: Callable[[Path], None]) -> Path:
@@ -37,10 +43,9 @@ def build_once(name: str, build: Callable[[Path], None]) -> Path:
     Raises SetupError when the cache cannot be written.
     """
     final = cache_folder() / name
-    if final.is_dir():
-        return final
     try:
-        _build(final, build)
+        if not final.is_dir():
+            _build(final, build)
     except OSError as error:
         raise SetupError(
             f"Cannot write to the cache folder {final.parent}: {error.strerror or error}. "
