@@ -1,0 +1,7 @@
+"""``python -m kinelite``."""
+
+import sys
+
+from kinelite.cli import main
+
+sys.exit(main())

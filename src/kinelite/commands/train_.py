@@ -1,0 +1,71 @@
+"""kinelite train RECIPE"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from kinelite.cli import parse
+from kinelite.config import TrainConfig
+from kinelite.errors import UsageError
+from kinelite.recipes import RECIPES, recipe
+from kinelite.records import TrainRecord
+
+
+def main(args: list[str]) -> dict[str, Any]:
+    """Parse, train, say where the result is."""
+    if not args or args[0] in ("-h", "--help"):
+        print(_help())
+        if not args:
+            raise UsageError("Which recipe? One of: " + ", ".join(RECIPES))
+        return {}
+    config = read_config(args)
+    from kinelite.train.device import place
+    from kinelite.train.run import train
+
+    placement = place(config.device, config.precision)
+    print(f"Training '{config.model}' with recipe '{config.recipe}' on {placement.device} ({placement.reason}).", flush=True)
+    record = train(config)
+    page = _report(Path(config.out))
+    print(_summary(record))
+    print(f"Result in {config.out}; page: {page}. Next: kinelite predict {config.out} CLIP...")
+    return result_of(record) | {"report": str(page)}
+
+
+def read_config(args: list[str]) -> TrainConfig:
+    """RECIPE [--config FILE | flags] as a config."""
+    make = recipe(args[0])
+    doc = (make.__doc__ or "").replace("\n    ", "\n")
+    return parse(TrainConfig, f"kinelite train {args[0]}", args[1:], default=make(), description=doc)
+
+
+def result_of(record: TrainRecord) -> dict[str, Any]:
+    """What --json prints of a training run."""
+    names = ("status", "top1", "top5", "train_seconds", "peak_memory_gib", "trained_params", "params", "out", "message")
+    return {"seconds": record.train_seconds} | {name: getattr(record, name) for name in names}
+
+
+def _summary(record: TrainRecord) -> str:
+    top1 = "-" if record.top1 is None else f"{100 * record.top1:.1f} %"
+    note = f" ({record.message})" if record.message else ""
+    return (
+        f"top-1 {top1}, trained {record.train_seconds or 0:.0f} s (of which waited for clips "
+        f"{record.data_wait_seconds or 0:.0f} s), peak memory {record.peak_memory_gib or 0:.2f} GiB{note}"
+    )
+
+
+def _report(out: Path) -> Path:
+    from kinelite.report.page import make_report
+
+    return make_report([out], out)
+
+
+def _help() -> str:
+    lines = []
+    for name, make in RECIPES.items():
+        first = " ".join((make.__doc__ or "").split("\n\n")[0].split())
+        lines.append(f"  {name}\n      {first}")
+    return (
+        "usage: kinelite train RECIPE [flags]\n\n" + "\n".join(lines) + "\n\nFlags of a recipe: kinelite train RECIPE --help\n"
+        "Example: kinelite train sfa --data folder:clips/ --model vivit_fe_ti --pretrained deit_tiny.safetensors --out runs/mine"
+    )
