@@ -65,7 +65,7 @@ def loss_figure(runs: Sequence[Run], by: By) -> str:
     return _curve_figure(runs, by, "step", "loss", 1, "Training loss")
 
 
-def _curve_figure(runs: Sequence[Run], by: By, event: str, name: str, factor: float, label: str) -> str:
+def _curve_figure(runs: Sequence[Run], by: By, event: str, name: str, factor: float | int, label: str) -> str:
     unit_s, unit = (1.0, "") if by == "epoch" else _time_unit(runs)
     lines = []
     groups = [group for group in group_runs(runs) if any(run.metrics for run in group)]
@@ -252,4 +252,5 @@ def _themed(svg: str) -> str:
         svg = svg.replace(_placeholder(colour), f"var(--c{colour})")
     referenced = set(re.findall(r"#([\w-]+)", svg))
     svg = re.sub(r' id="([^"]*)"', lambda found: found.group() if found.group(1) in referenced else "", svg)
-    return re.sub(r" font-family: [^;\"]*;", "", svg).replace(INK, "currentColor")
+    svg = re.sub(r" font-family: [^;\"]*;", "", svg).replace(" xlink:href=", " href=")
+    return svg.replace(INK, "currentColor")

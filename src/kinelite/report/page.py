@@ -17,6 +17,7 @@ from kinelite.report import figures, tables
 from kinelite.report.load import Run, find_runs
 
 PAGE = "report.html"
+UNSAID = {"path": "?", "label": "?", "predicted": "?", "confidence": None, "reason": "?"}
 MAX_STRIP_BYTES = 2**21
 MAX_RUNS_IN_DETAIL = 12
 """Confusion matrices and worst clips are shown for so many runs, so that the page stays small."""
@@ -81,8 +82,8 @@ def _detail(run: Run) -> dict[str, Any]:
         "name": run.name,
         "confusion": Markup(figures.confusion_figure(record, run.name)),
         "confused": tables.confused(record),
-        "worst": [clip | {"image": _strip(run.path, clip.get("strip"))} for clip in record.worst],
-        "skipped": record.skipped,
+        "worst": [UNSAID | clip | {"image": _strip(run.path, clip.get("strip"))} for clip in record.worst],
+        "skipped": [UNSAID | clip for clip in record.skipped],
     }
 
 
@@ -90,8 +91,8 @@ def _strip(folder: Path, relative: Any) -> str | None:
     """The JPEG as a data URL; None when it is missing, no JPEG, or outside of the run folder."""
     if not isinstance(relative, str) or not relative:
         return None
-    path = (folder / relative).resolve()
     try:
+        path = (folder / relative).resolve()
         if not path.is_relative_to(folder.resolve()) or path.stat().st_size > MAX_STRIP_BYTES:
             return None
         content = path.read_bytes()

@@ -12,6 +12,7 @@ from kinelite.records import EvalRecord, TrainRecord
 from kinelite.report.load import Run
 
 Rows = list[dict[str, Any]]
+Number = float | int
 NONE = "–"
 BASELINE = "conventional"
 
@@ -74,12 +75,12 @@ def _folds(group: list[Run]) -> list[int]:
     return sorted({s.get("fold", 0) for s in splits if isinstance(s, Mapping) and s.get("folds")})
 
 
-def _accuracy(run: Run, name: str) -> float | None:
+def _accuracy(run: Run, name: str) -> Number | None:
     value = getattr(run.train, name, None)
     return getattr(run.evaluation, name, None) if value is None else value
 
 
-def _mean(row: dict[str, Any], name: str, values: Iterable[float | None]) -> None:
+def _mean(row: dict[str, Any], name: str, values: Iterable[Number | None]) -> None:
     known = [value for value in values if value is not None]
     row[name] = statistics.fmean(known) if known else None
     row[f"{name}_sd"] = statistics.stdev(known) if len(known) > 1 else None
@@ -96,7 +97,7 @@ def _baseline(row: dict[str, Any], rows: Rows) -> dict[str, Any] | None:
     return max(peers, key=lambda r: r["train_seconds"], default=None)
 
 
-def _ratio(row: dict[str, Any], base: dict[str, Any]) -> float | None:
+def _ratio(row: dict[str, Any], base: dict[str, Any]) -> Number | None:
     return None if row["train_seconds"] is None else row["train_seconds"] / base["train_seconds"]
 
 
@@ -133,19 +134,19 @@ def _repeats(row: dict[str, Any]) -> str:
     return "; ".join([str(row["n"]), *said])
 
 
-def number(value: float | None, factor: float, digits: int, unit: str = "") -> str:
+def number(value: Number | None, factor: Number, digits: int, unit: str = "") -> str:
     """``value`` times ``factor`` with its unit; a dash when there is none."""
     return NONE if value is None else f"{value * factor:.{digits}f}{unit}"
 
 
-def spread(mean: float | None, sd: float | None, factor: float, digits: int, unit: str = "") -> str:
+def spread(mean: Number | None, sd: Number | None, factor: Number, digits: int, unit: str = "") -> str:
     """Mean with its unit, and the standard deviation when there is one."""
     if mean is None or sd is None:
         return number(mean, factor, digits, unit)
     return f"{mean * factor:.{digits}f} ± {sd * factor:.{digits}f}{unit}"
 
 
-def duration(seconds: float | None, sd: float | None = None) -> str:
+def duration(seconds: Number | None, sd: Number | None = None) -> str:
     """Seconds as s, min or h, whichever reads best."""
     if seconds is None:
         return NONE
