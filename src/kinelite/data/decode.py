@@ -12,20 +12,24 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-import av
 import numpy as np
 from av.container import InputContainer
+from av.error import EOFError as EndOfFile
+from av.error import FFmpegError
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from jaxtyping import Float64, UInt8
 
-from kinelite.data.probe import ClipError, ClipInfo, PathLike, display, opened, probe
+from kinelite.data.picker import Picker
+from kinelite.data.probe import ClipError, ClipInfo, PathLike, opened, probe
 from kinelite.data.sampling import dense_times, sparse_times
 from kinelite.errors import UsageError
 from kinelite.types import Sampling
 
 SEEK_PAYS_FRAMES = 12
 """A seek is worth its restart when it jumps over at least so many frames (measured: it costs about six)."""
+SEEKABLE = ("mov", "matroska", "avi")
+"""Containers whose index says where decoding can start. In the others, such as MPEG-TS, a seek is a guess."""
 DROPPABLE = frozenset({"h264", "mpeg4", "mpeg2video"})
 """Codecs in which a frame that is marked as no reference is never needed by another one."""
 
@@ -118,12 +122,12 @@ def decode(
         raise UsageError(f"Times to decode of {path}: give one or more finite numbers.")
     info = info or probe(path)
     order = np.argsort(times_s, kind="stable")
-    picker = _Picker(info, times_s[order], short_side)
+    picker = Picker(info, times_s[order], short_side)
     try:
         _fill(picker, info)
     except _Unordered:
         info = replace(info, counted=True, pts=None)
-        picker = _Picker(info, times_s[order], short_side)
+        picker = Picker(info, times_s[order], short_side)
         _fill(picker, info)
     back = np.argsort(order, kind="stable")
     if picker.frames is None:
@@ -137,92 +141,53 @@ class _Unordered(Exception):
 
 
 class _Overshot(Exception):
-    """A seek ended behind the frame that it was for."""
+    """A seek led behind the frame that it was for, or to nothing that decodes."""
 
 
-def _fill(picker: _Picker, info: ClipInfo) -> None:
+def _fill(picker: Picker, info: ClipInfo) -> None:
     """Fill the picker the quick way; where the file turns out not to allow it, once more without short cuts."""
+    may_seek = not info.counted and info.container.startswith(SEEKABLE)
     try:
-        _once(picker, info, may_seek=not info.counted, may_skip=True)
+        _once(picker, info, may_seek=may_seek, may_skip=True)
     except _Overshot:
         _once(picker, info, may_seek=False, may_skip=True)
     except DamagedClip:  # skipped frames hide where exactly the good part ends
-        _once(picker, info, may_seek=not info.counted, may_skip=False)
+        _once(picker, info, may_seek=may_seek, may_skip=False)
 
 
-def _once(picker: _Picker, info: ClipInfo, may_seek: bool, may_skip: bool) -> None:
+def _once(picker: Picker, info: ClipInfo, may_seek: bool, may_skip: bool) -> None:
     picker.restart()
     with opened(info.path) as container:
         _Pass(container, info, picker, may_seek, may_skip).run()
-
-
-class _Picker:
-    """Gives each wanted time its frame while frames come by in presentation order."""
-
-    def __init__(self, info: ClipInfo, times_s: Float64[np.ndarray, " t"], short_side: int | None) -> None:
-        self.info = info
-        self.frames: UInt8[np.ndarray, "t c h w"] | None = None
-        self.pts_s = np.zeros(len(times_s))
-        # Up to a quarter of a frame early is still that frame: times are rounded, to milliseconds in Matroska.
-        self.times_s = times_s + min(1e-3, 0.25 * info.period_s)
-        self.done = 0
-        self.short_side = short_side
-
-    @property
-    def next_s(self) -> float | None:
-        """The earliest time that has no frame yet."""
-        return float(self.times_s[self.done]) if self.done < len(self.times_s) else None
-
-    def restart(self) -> None:
-        self.done = 0
-
-    def give(self, frame: VideoFrame, shown_s: float, until_s: float) -> None:
-        """``frame``, shown from ``shown_s``, is what is on display until ``until_s``."""
-        upto = int(np.searchsorted(self.times_s, until_s, side="left"))
-        if upto <= self.done:
-            return
-        rgb = self._rgb(frame)
-        if self.frames is None:
-            self.frames = np.empty((len(self.times_s), *rgb.shape), dtype=np.uint8)
-        self.frames[self.done : upto] = rgb
-        self.pts_s[self.done : upto] = shown_s
-        self.done = upto
-
-    def _rgb(self, frame: VideoFrame) -> UInt8[np.ndarray, "c h w"]:
-        swap, vertical, horizontal = display(frame)
-        if self.frames is None:
-            height, width = _shrunk(frame.height, frame.width, self.short_side)
-        else:  # a stream that changes its size is brought to the size it began with
-            height, width = self.frames.shape[3:1:-1] if swap else self.frames.shape[2:]
-        same = (height, width) == (frame.height, frame.width)
-        resize = {} if same else {"width": width, "height": height, "interpolation": "AREA"}
-        image = frame.to_ndarray(format="rgb24", **resize)
-        image = image.transpose(2, 1, 0) if swap else image.transpose(2, 0, 1)
-        return image[:, :: -1 if vertical else 1, :: -1 if horizontal else 1]
 
 
 class _Pass:
     """One way through the file, jumping ahead where a keyframe lies far enough in front of the next wanted frame."""
 
     def __init__(
-        self, container: InputContainer, info: ClipInfo, picker: _Picker, may_seek: bool, may_skip: bool
+        self, container: InputContainer, info: ClipInfo, picker: Picker, may_seek: bool, may_skip: bool
     ) -> None:
         self.container, self.info, self.picker, self.may_seek = container, info, picker, may_seek
         self.stream: VideoStream = container.streams[info.stream]  # type: ignore[assignment]
         self.stream.thread_type = "NONE"
         may_skip = may_skip and self.stream.codec_context.name in DROPPABLE
-        self.wanted = _wanted(info, picker.times_s) if may_skip else None
+        self.wanted = picker.wanted() if may_skip else None
         self.last: VideoFrame | None = None
         self.last_s = -np.inf
         self.count = 0
+        self.jumped = False
         self.not_before = -np.inf
 
     def run(self) -> None:
         self._jump()
         while self.picker.next_s is not None and self._until_next_jump():
             pass
-        if self.picker.next_s is not None and self.last is not None:
+        if self.picker.next_s is None:
+            return
+        if self.last is not None:
             self.picker.give(self.last, self.last_s, np.inf)
+        elif self.jumped:
+            raise _Overshot
 
     def _until_next_jump(self) -> bool:
         """Decode until a jump (True) or the end (False)."""
@@ -245,10 +210,12 @@ class _Pass:
                 if self.wanted is not None:
                     context.skip_frame = "DEFAULT" if packet.pts in self.wanted else "NONREF"
                 yield from packet.decode()
-        except (av.FFmpegError, OSError) as error:
-            if isinstance(error, av.EOFError):
+        except (FFmpegError, OSError) as error:
+            if isinstance(error, EndOfFile):
                 return
             reason = getattr(error, "strerror", None) or str(error)
+            if self.last is None and self.jumped:
+                raise _Overshot from error
             if self.last is None:
                 raise ClipError(self.info.path, f"no frame of it can be decoded ({reason})") from error
             raise DamagedClip(self.info.path, self.last_s, reason) from error
@@ -261,7 +228,7 @@ class _Pass:
         wanted_s = self.picker.next_s
         if self.last is not None:
             self.picker.give(self.last, self.last_s, shown_s)
-        elif wanted_s is not None and wanted_s < shown_s and self.not_before > -np.inf:
+        elif wanted_s is not None and wanted_s < shown_s and self.jumped:
             raise _Overshot
         self.last, self.last_s = frame, shown_s
         self.picker.give(frame, shown_s, self._shown_until_s(frame))
@@ -294,23 +261,8 @@ class _Pass:
         if (key_s - here_s) * self.info.fps < SEEK_PAYS_FRAMES:
             return False
         self.container.seek(int(key_s / self.info.time_base), stream=self.stream)
-        self.last, self.last_s, self.not_before = None, -np.inf, np.inf
+        self.last, self.last_s, self.not_before, self.jumped = None, -np.inf, np.inf, True
         return True
-
-
-def _wanted(info: ClipInfo, times_s: Float64[np.ndarray, " t"]) -> frozenset[int] | None:
-    """Time stamps of the frames on display at ``times_s``; None where they are not known beforehand."""
-    if info.pts is None:
-        return None
-    shown = np.searchsorted(info.pts * float(info.time_base), times_s, side="right") - 1
-    return frozenset(info.pts[np.maximum(shown, 0)].tolist())
-
-
-def _shrunk(height: int, width: int, short_side: int | None) -> tuple[int, int]:
-    if short_side is None or min(height, width) <= short_side:
-        return height, width
-    scale = short_side / min(height, width)
-    return round(height * scale), round(width * scale)
 
 
 def _times(

@@ -14,6 +14,8 @@ from typing import Any
 import av
 import numpy as np
 from av.container import InputContainer
+from av.error import FFmpegError
+from av.stream import Disposition
 from av.video.stream import VideoStream
 from jaxtyping import Float64, Int64
 
@@ -102,7 +104,7 @@ def opened(path: PathLike) -> Iterator[InputContainer]:
     # The prefix keeps a colon in a file name from being read as a protocol; tags are often not UTF-8.
     try:
         container = av.open(f"file:{os.fspath(path)}", metadata_errors="ignore")
-    except (av.FFmpegError, OSError) as error:
+    except (FFmpegError, OSError) as error:
         raise ClipError(path, f"is not a video that can be read ({_words(error)})") from error
     with container:
         yield container
@@ -126,7 +128,7 @@ def _probe(path: str, mtime_ns: int, size: int) -> ClipInfo:
         stream = _largest(container, path)
         try:
             found = _Scan(container, stream, whole=size <= WHOLE_FILE_BYTES)
-        except (av.FFmpegError, OSError) as error:
+        except (FFmpegError, OSError) as error:
             raise ClipError(path, f"cannot be read ({_words(error)})") from error
         if not found.packets:
             raise ClipError(path, "holds a video stream without any frame")
@@ -136,7 +138,7 @@ def _probe(path: str, mtime_ns: int, size: int) -> ClipInfo:
 
 
 def _largest(container: InputContainer, path: str) -> VideoStream:
-    streams = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
+    streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
     if not streams:
         raise ClipError(path, "has no video stream")
     return max(streams, key=lambda s: s.codec_context.width * s.codec_context.height)
@@ -236,7 +238,7 @@ def _period_s(pts: Int64[np.ndarray, " n"], base: Fraction, stream: VideoStream)
 def _first_frame(packet: av.Packet[VideoStream]) -> av.VideoFrame | None:
     try:
         return next(iter(packet.decode()), None)
-    except av.FFmpegError:
+    except FFmpegError:
         return None
 
 

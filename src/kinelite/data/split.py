@@ -64,7 +64,7 @@ def check_train(rows: Iterable[Row], tasks: Mapping[str, tuple[str, ...]]) -> No
     rows = tuple(rows)
     for index, (task, names) in enumerate(tasks.items()):
         if len(names) < 2:
-            raise DataError(f"Only one class ('{names[0]}') in '{task}': there is nothing to tell apart. Give two.")
+            raise DataError(f"Only one class ('{''.join(names)}') in '{task}': there is nothing to tell apart. Give two.")
         missing = set(range(len(names))) - {row.labels[index] for row in rows if row.split == "train"}
         if missing:
             listed = ", ".join(f"'{names[k]}'" for k in sorted(missing)[:3])
@@ -113,7 +113,7 @@ def _matched(pattern: re.Pattern[str], names: Sequence[str]) -> list[str]:
             f"--split.group '{pattern.pattern}' matches {len(names) - len(missed)} of {len(names)} clips, and not "
             f"'{missed[0]}'. It is searched in the path below the root, and each clip needs a group."
         )
-    return ["/".join(part or "" for part in match.groups()) or match.group() for match in found if match]
+    return ["/".join(match.groups("")) if any(match.groups()) else match.group() for match in found if match]
 
 
 def _rank(seed: int, unit: str) -> str:

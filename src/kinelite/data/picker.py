@@ -1,0 +1,69 @@
+"""Which frame answers which wanted time, while frames come by in presentation order; conversion to RGB."""
+
+from __future__ import annotations
+
+import numpy as np
+from av.video.frame import VideoFrame
+from jaxtyping import Float64, UInt8
+
+from kinelite.data.probe import ClipInfo, display
+
+
+class Picker:
+    """Gives each wanted time its frame while frames come by in presentation order."""
+
+    def __init__(self, info: ClipInfo, times_s: Float64[np.ndarray, " t"], short_side: int | None) -> None:
+        self.info = info
+        self.frames: UInt8[np.ndarray, "t c h w"] | None = None
+        self.pts_s = np.zeros(len(times_s))
+        # Up to a quarter of a frame early is still that frame: times are rounded, to milliseconds in Matroska.
+        self.times_s = times_s + min(1e-3, 0.25 * info.period_s)
+        self.done = 0
+        self.short_side = short_side
+
+    @property
+    def next_s(self) -> float | None:
+        """The earliest time that has no frame yet."""
+        return float(self.times_s[self.done]) if self.done < len(self.times_s) else None
+
+    def restart(self) -> None:
+        self.done = 0
+
+    def give(self, frame: VideoFrame, shown_s: float, until_s: float) -> None:
+        """``frame``, shown from ``shown_s``, is what is on display until ``until_s``."""
+        upto = int(np.searchsorted(self.times_s, until_s, side="left"))
+        if upto <= self.done:
+            return
+        rgb = self._rgb(frame)
+        if self.frames is None:
+            self.frames = np.empty((len(self.times_s), *rgb.shape), dtype=np.uint8)
+        self.frames[self.done : upto] = rgb
+        self.pts_s[self.done : upto] = shown_s
+        self.done = upto
+
+    def wanted(self) -> frozenset[int] | None:
+        """Time stamps of the frames that will be taken; None where they are not known beforehand."""
+        pts = self.info.pts
+        if pts is None:
+            return None
+        shown = np.searchsorted(pts * float(self.info.time_base), self.times_s, side="right") - 1
+        return frozenset(pts[np.maximum(shown, 0)].tolist())
+
+    def _rgb(self, frame: VideoFrame) -> UInt8[np.ndarray, "c h w"]:
+        swap, vertical, horizontal = display(frame)
+        if self.frames is None:
+            height, width = _shrunk(frame.height, frame.width, self.short_side)
+        else:  # a stream that changes its size is brought to the size it began with
+            height, width = self.frames.shape[3:1:-1] if swap else self.frames.shape[2:]
+        same = (height, width) == (frame.height, frame.width)
+        resize = {} if same else {"width": width, "height": height, "interpolation": "AREA"}
+        image = frame.to_ndarray(format="rgb24", **resize)
+        image = image.transpose(2, 1, 0) if swap else image.transpose(2, 0, 1)
+        return image[:, :: -1 if vertical else 1, :: -1 if horizontal else 1]
+
+
+def _shrunk(height: int, width: int, short_side: int | None) -> tuple[int, int]:
+    if short_side is None or min(height, width) <= short_side:
+        return height, width
+    scale = short_side / min(height, width)
+    return round(height * scale), round(width * scale)
