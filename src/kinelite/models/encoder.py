@@ -119,16 +119,19 @@ def from_image(
     return state, notes
 
 
-def hub_weights(name: str) -> dict[str, Tensor]:
+def hub_weights(plan: EncoderPlan) -> dict[str, Tensor]:
     """Image weights of an encoder as timm publishes them, from its cache or over the network.
 
     Raises:
-        UsageError: timm publishes none for this encoder.
+        UsageError: timm publishes none for this encoder, or none that fit the variant's changes to it.
         SetupError: they could not be fetched.
     """
-    config = encoder_config(name)
-    if not (config.hf_hub_id or config.url):
-        raise UsageError(f"timm publishes no weights of '{name}'. Pass a safetensors file, or choose another encoder.")
+    name, config = plan.name, encoder_config(plan.name)
+    if plan.overrides or not (config.hf_hub_id or config.url):
+        changed = f" with {', '.join(f'{k} {v}' for k, v in plan.overrides.items())}" if plan.overrides else ""
+        raise UsageError(
+            f"timm publishes no weights of '{name}'{changed}. Pass a safetensors file, or choose another encoder."
+        )
     try:
         return timm.create_model(name, pretrained=True, num_classes=0).state_dict()
     except Exception as error:  # whatever fails on the way to the hub, the remedy is the same

@@ -138,7 +138,9 @@ def _find(name: str) -> tuple[Card, Build]:
         make_card, build = _FAMILIES[prefix]
         return make_card(encoder), build
     if name not in models:
-        raise unknown("model", name, [*models, *(f"{p}:ENCODER" for p in _FAMILIES)], "kinelite list models")
+        if prefix in _FAMILIES:
+            raise UsageError(f"'{prefix}' needs an encoder: {prefix}:ENCODER, with any timm vision transformer.")
+        raise unknown("model", name, models, "kinelite list models")
     return models[name]
 
 

@@ -34,11 +34,6 @@ class ViViTFE(Factorised):
         self.plan = plan
         self.tubelet = plan.tubelet
 
-    @property
-    def encoder_name(self) -> str:
-        """timm's name of the encoder."""
-        return self.plan.name
-
     def encode(self, video: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b n d"]:
         """Pooled features of each tubelet alone, ``n = t / tubelet``; any multiple of the tubelet may be given.
 

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from kinelite.errors import SetupError, UsageError
-from kinelite.models.encoder import hub_weights
+from kinelite.models.encoder import EncoderPlan, hub_weights
 from kinelite.models.factorised import Adapter, Factorised
 from kinelite.models.temporal import resize_temporal_positions
 
@@ -74,10 +74,10 @@ def load_weights(
     if isinstance(source, Mapping):
         state, label = dict(source), "memory"
     elif source == "hub":
-        if not hasattr(model, "encoder_name"):
+        plan = getattr(model, "plan", None)
+        if not isinstance(plan, EncoderPlan):
             raise UsageError("'hub' holds image weights, and this model has no image encoder. Pass a safetensors file.")
-        label = str(model.encoder_name)
-        state = hub_weights(label)
+        state, label = hub_weights(plan), plan.name
     else:
         state, label = read_weights(Path(source)), str(source)
     if any(key.startswith("temporal.") for key in state) or not isinstance(model, Factorised):

@@ -1,0 +1,140 @@
+"""Everything registered: cards, parameters, cost, frozen names, gradients, and the errors of `create_model`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from kinelite.config import NetConfig
+from kinelite.errors import UsageError
+from kinelite.models import card, create_model, describe, list_models
+
+FROZEN = Path(__file__).resolve().parents[1] / "reference" / "models.json"
+SMALL = ["vivit_fe_nano", "vivit_fe_ti"]
+
+
+def on_meta(name: str, **options: object) -> nn.Module:
+    with torch.device("meta"):
+        return create_model(name, **options)
+
+
+def digest(model: nn.Module) -> str:
+    lines = [f"{name} {tuple(tensor.shape)}" for name, tensor in model.state_dict().items()]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+
+
+def test_importing_the_package_does_not_import_torch() -> None:
+    code = "import sys, kinelite.models; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_patterns_select_models() -> None:
+    assert list_models("vivit_fe_?") == [f"vivit_fe_{size}" for size in "bghls"]
+    assert list_models("nothing*") == []
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_names_and_shapes_of_weights_are_frozen(name: str) -> None:
+    """Saved weights of users carry these names. To add a model, add its line; a changed line breaks their files."""
+    model = on_meta(name)
+    ours = {"weights": digest(model), "parameters": sum(p.numel() for p in model.parameters())}
+    assert json.loads(FROZEN.read_text()).get(name) == ours
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_card_agrees_with_the_model(name: str) -> None:
+    facts, described = card(name), describe(name)
+    assert facts.summary
+    assert described["spec"] == {**described["spec"], "frames": facts.spec.frames, "size": facts.spec.size}
+    assert tuple(described["spec"]["mean"]) == facts.spec.mean
+    if facts.params_m is not None:
+        assert described["params_m"] == pytest.approx(facts.params_m, rel=0.005)
+    assert sum(described["params"].values()) / 1e6 == pytest.approx(described["params_m"])
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [("vivit_fe_s", 25_376_272), ("vivit_fe_b", 115_063_000), ("vivit_fe_l", 354_900_000), ("vivit_fe_h", 711_150_000)],
+)
+def test_published_parameter_counts(name: str, parameters: int) -> None:
+    count = sum(p.numel() for p in on_meta(name).parameters())
+    assert count == parameters if name == "vivit_fe_s" else abs(count - parameters) < 10_000
+
+
+def test_twenty_four_temporal_layers_of_the_kinetics_releases() -> None:
+    model = on_meta("vivit_fe_l", net=NetConfig(temporal_layers=24))
+    assert sum(p.numel() for p in model.parameters()) / 1e6 == pytest.approx(606.83, abs=0.01)
+
+
+@pytest.mark.parametrize(("name", "gmacs"), [("vivit_fe_b", 283.3), ("vivit_fe_s", 73.64), ("vivit_fe_l", 988.2)])
+def test_published_cost(name: str, gmacs: float) -> None:
+    assert describe(name)["gmacs"] == pytest.approx(gmacs, rel=0.005)
+
+
+def test_describing_neither_changes_the_model_nor_the_random_numbers() -> None:
+    model = create_model("vivit_fe_nano", num_classes=5, frames=8)
+    before, state = {k: v.clone() for k, v in model.state_dict().items()}, torch.get_rng_state()
+    facts = describe(model)
+    describe("vivit_fe_nano")
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+    assert facts["weights_mib"] == pytest.approx(4 * sum(p.numel() for p in model.parameters()) / 2**20)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_every_parameter_gets_a_gradient(name: str) -> None:
+    torch.manual_seed(0)
+    model = create_model(name, num_classes=4, frames=4)
+    model(torch.randn(1, 3, 4, model.spec.size, model.spec.size)).square().sum().backward()
+    without = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()]
+    assert without == []
+
+
+@pytest.mark.parametrize("name", [n for n in list_models() if n not in SMALL])
+def test_large_models_run_forward_and_backward_on_meta(name: str) -> None:
+    model = on_meta(name, heads={"verb": 97, "noun": 300}, frames=4)
+    logits = model(torch.empty(1, 3, 4, model.spec.size, model.spec.size, device="meta"))
+    sum(value.sum() for value in logits.values()).backward()
+    assert all(p.grad is not None for p in model.parameters())
+
+
+def test_every_number_of_frames_is_another_number_of_positions() -> None:
+    shapes = {f: on_meta("vivit_fe_ti", frames=f).temporal.positions.shape[1] for f in (8, 32, 128)}
+    assert shapes == {8: 5, 32: 17, 128: 65}
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "said"),
+    [
+        ("vivit_fe_tj", {}, "Nearest: vivit_fe_ti"),
+        ("vivit_fe", {}, "vivit_fe:ENCODER"),
+        ("vivit_fe:vit_tny_patch16_224", {}, "Nearest: vit_tiny_patch16_224"),
+        ("vivit_fe:vit_tiny_patch16_224.wrong", {}, "vit_tiny_patch16_224.augreg_in21k"),
+        ("vivit_fe:resnet50", {}, "not a vision transformer"),
+        ("vivit_fe:vit_tiny_patch16_224", {"net": NetConfig(encoder="deit_tiny_patch16_224")}, "Two encoders"),
+        ("vivit_fe_nano", {"frames": 7}, "Nearest: 6 or 8"),
+        ("vivit_fe_nano", {"frames": 1}, "Nearest: 2"),
+        ("vivit_fe_nano", {"frames": 0}, "frames must be 1 or more"),
+        ("vivit_fe_nano", {"size": 0}, "size must be 1 or more"),
+        ("vivit_fe_nano", {"size": 70}, "Nearest: 64 or 80"),
+        ("vivit_fe_nano", {"num_classes": 3, "heads": {"label": 3}}, "not both"),
+        ("vivit_fe_nano", {"num_classes": 0}, "at least one class"),
+        ("vivit_fe_nano", {"heads": {}}, "at least one class"),
+        ("vivit_fe_nano", {"heads": {"keys": 3}}, "name of a task"),
+        ("vivit_fe_nano", {"net": NetConfig(drop_path=1.0)}, "net.drop_path"),
+        ("vivit_fe_nano", {"net": NetConfig(dropout=-0.1)}, "net.dropout"),
+        ("vivit_fe_nano", {"net": NetConfig(tubelet=0)}, "net.tubelet"),
+        ("vivit_fe_nano", {"net": NetConfig(temporal_layers=0)}, "net.temporal_layers"),
+    ],
+)
+def test_what_cannot_be_built_is_refused_with_what_could_be_meant(name: str, options: dict, said: str) -> None:
+    with pytest.raises(UsageError) as error:
+        create_model(name, **options)
+    assert said in str(error.value)

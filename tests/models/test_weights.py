@@ -1,0 +1,219 @@
+"""Weights in and out: round trips, stage 1 to stage 2, and every way in which a file can be wrong."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from kinelite.config import NetConfig
+from kinelite.errors import SetupError, UsageError
+from kinelite.models import (
+    create_model,
+    load_weights,
+    read_metadata,
+    read_weights,
+    resize_temporal_positions,
+    save_weights,
+)
+from kinelite.models import encoder as encoder_module
+
+MOVINET = Path(__file__).resolve().parents[3] / "shared" / "weights" / "movinet_a0_stream.cow7.safetensors"
+
+
+def nano(classes: int = 5, frames: int = 8, seed: int = 0, **options: object) -> nn.Module:
+    torch.manual_seed(seed)
+    return create_model("vivit_fe_nano", num_classes=classes, frames=frames, **options)
+
+
+def same(a: nn.Module, b: nn.Module, *, but: tuple[str, ...] = ("?",)) -> bool:
+    ours, theirs = a.state_dict(), b.state_dict()
+    names = [name for name in ours if not name.startswith(but)]
+    return all(torch.equal(ours[name], theirs[name]) for name in names)
+
+
+def test_round_trip_with_metadata(tmp_path: Path) -> None:
+    first, second = nano(), nano(seed=1)
+    assert not same(first, second)
+    save_weights(tmp_path / "new" / "model.safetensors", first, {"model": "vivit_fe_nano", "classes": ["a", "ö"]})
+    report = load_weights(second, tmp_path / "new" / "model.safetensors")
+    assert same(first, second)
+    assert (report.kind, report.loaded, report.new, report.notes) == ("model", len(first.state_dict()), (), ())
+    assert read_metadata(tmp_path / "new" / "model.safetensors") == {"model": "vivit_fe_nano", "classes": ["a", "ö"]}
+    assert [p.name for p in (tmp_path / "new").iterdir()] == ["model.safetensors"]
+
+
+def test_files_of_other_programs_have_no_metadata(tmp_path: Path) -> None:
+    save_file({"a": torch.zeros(2)}, tmp_path / "other.safetensors")
+    assert read_metadata(tmp_path / "other.safetensors") == {}
+
+
+def test_several_tasks_survive_a_round_trip(tmp_path: Path) -> None:
+    first, second = (create_model("vivit_fe_nano", heads={"verb": 3, "noun": 4}, frames=4) for _ in range(2))
+    save_weights(tmp_path / "m.safetensors", first)
+    load_weights(second, tmp_path / "m.safetensors")
+    assert same(first, second)
+
+
+def test_stage_1_to_stage_2_interpolates_positions_and_keeps_the_rest() -> None:
+    first, second = nano(frames=8), nano(frames=128, seed=1)
+    second.add_adapter()
+    report = load_weights(second, first.state_dict())
+    assert same(first, second, but=("temporal.positions",))
+    expected = resize_temporal_positions(first.temporal.positions.detach(), 64)
+    assert torch.equal(second.temporal.positions.detach(), expected)
+    assert report.new == ("adapter",)
+    assert any("4 to 64 tubelets" in note for note in report.notes)
+
+
+def test_an_adapter_in_the_file_is_installed() -> None:
+    first, second = nano(), nano(seed=1)
+    first.add_adapter()
+    nn.init.normal_(first.adapter.fc2.weight)
+    report = load_weights(second, first.state_dict())
+    video = torch.randn(1, 3, 8, 64, 64)
+    assert torch.equal(first.eval()(video), second.eval()(video))
+    assert "adapter installed, as in the file" in report.notes
+
+
+def test_other_classes_only_when_asked() -> None:
+    first, second = nano(classes=5), nano(classes=9, seed=1)
+    untouched = {k: v.clone() for k, v in second.state_dict().items()}
+    with pytest.raises(UsageError, match=r"(?s)head.label.weight: file 5x96, model 9x96.*Only the classifier differs"):
+        load_weights(second, first.state_dict())
+    assert all(torch.equal(v, untouched[k]) for k, v in second.state_dict().items())
+    report = load_weights(second, first.state_dict(), allow_new_head=True)
+    assert same(second, first, but=("head.",))
+    assert torch.equal(second.head["label"].weight, untouched["head.label.weight"])
+    assert report.new == ("head",)
+
+
+def test_equal_classes_keep_the_classifier_even_when_a_new_one_is_allowed() -> None:
+    first, second = nano(), nano(seed=1)
+    load_weights(second, first.state_dict(), allow_new_head=True)
+    assert same(first, second)
+
+
+def test_image_weights_fill_the_encoder_alone_and_half_precision_becomes_single() -> None:
+    image, model = nano(net=NetConfig(tubelet=1)), nano(seed=1)
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    half = {k: v.half() for k, v in image.encoder.state_dict().items()} | {"head.weight": torch.zeros(1000, 96)}
+    report = load_weights(model, half)
+    assert report.kind == "image"
+    assert report.new == ("temporal", "head")
+    assert "inflated to 2 frames (central)" in str(report)
+    assert all(p.dtype == torch.float32 for p in model.parameters())
+    assert torch.equal(model.encoder.blocks[0].attn.qkv.weight, half["blocks.0.attn.qkv.weight"].float())
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items() if not k.startswith("encoder."))
+
+
+def test_misfit_is_a_short_readable_difference() -> None:
+    model = create_model("vivit_fe_ti", frames=4)
+    with pytest.raises(UsageError) as error:
+        load_weights(model, create_model("vivit_fe_nano", frames=4).state_dict())
+    text = str(error.value)
+    assert "encoder.blocks.4.norm1.weight 192" in text
+    assert "encoder.cls_token: file 1x1x96, model 1x1x192" in text
+    assert "more" in text
+    assert len(text.splitlines()) <= 31
+
+
+def test_patches_of_another_size_are_a_misfit_not_a_resampling() -> None:
+    state = nano(net=NetConfig(tubelet=1)).encoder.state_dict()
+    state["patch_embed.proj.weight"] = torch.zeros(96, 3, 14, 14)
+    with pytest.raises(UsageError, match=r"patch_embed\.proj\.weight: file 96x3x14x14, model 96x6x16x16"):
+        load_weights(nano(), state)
+
+
+@pytest.mark.skipif(not MOVINET.is_file(), reason=f"the MoViNet weights are not at {MOVINET}")
+def test_weights_of_a_quite_different_model_are_refused() -> None:
+    with pytest.raises(UsageError, match="in the file but not in the model"):
+        load_weights(nano(), MOVINET)
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".pth", ".pkl", ".bin", ".ckpt"])
+def test_pickle_files_are_refused_unopened_with_the_way_to_convert(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"weights{suffix}"
+    torch.save({"a": torch.zeros(1)}, path)
+    with pytest.raises(UsageError, match=r"(?s)pickle.*Convert it once.*weights.safetensors"):
+        load_weights(nano(), path)
+
+
+def test_a_pickle_under_another_name_is_recognised(tmp_path: Path) -> None:
+    torch.save({"a": torch.zeros(1)}, tmp_path / "weights.safetensors")
+    for read in (read_weights, read_metadata):
+        with pytest.raises(UsageError, match="is a pickle file"):
+            read(tmp_path / "weights.safetensors")
+
+
+def test_a_cut_off_file_is_refused(tmp_path: Path) -> None:
+    save_weights(tmp_path / "whole.safetensors", nano())
+    (tmp_path / "cut.safetensors").write_bytes((tmp_path / "whole.safetensors").read_bytes()[:5000])
+    with pytest.raises(UsageError, match="not a whole safetensors file"):
+        load_weights(nano(), tmp_path / "cut.safetensors")
+
+
+def test_a_file_that_is_not_there_offers_its_neighbours(tmp_path: Path) -> None:
+    save_file({"a": torch.zeros(1)}, tmp_path / "model.safetensors")
+    with pytest.raises(UsageError, match=r"In that folder: model\.safetensors"):
+        load_weights(nano(), tmp_path / "modle.safetensors")
+
+
+def test_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "model.safetensors"
+    save_weights(path, nano(), {"epoch": 1})
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(SetupError, match="No space left"):
+        save_weights(path, nano(seed=1), {"epoch": 2})
+    assert read_metadata(path) == {"epoch": 1}
+    assert os.listdir(tmp_path) == ["model.safetensors"]
+
+
+def test_a_folder_that_is_a_file_is_a_set_up_error(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(SetupError, match="Could not write"):
+        save_weights(tmp_path / "taken" / "m.safetensors", nano())
+
+
+def test_no_network_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = create_model("vivit_fe_ti", frames=4)
+
+    def unreachable(*_: object, **__: object) -> None:
+        raise ConnectionError("no route")
+
+    monkeypatch.setattr(encoder_module.timm, "create_model", unreachable)
+    with pytest.raises(SetupError, match=r"(?s)deit_tiny_patch16_224.*model\.safetensors.*--pretrained"):
+        load_weights(model, "hub")
+
+
+def test_hub_weights_go_the_way_of_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, image = create_model("vivit_fe_ti", frames=4), timm.create_model("deit_tiny_patch16_224", num_classes=0)
+    build, asked = timm.create_model, []
+
+    def published(name: str, pretrained: bool = False, **options: object) -> nn.Module:
+        asked.append((name, pretrained))
+        return image if pretrained else build(name, **options)
+
+    monkeypatch.setattr(encoder_module.timm, "create_model", published)
+    report = load_weights(model, "hub")
+    assert ("deit_tiny_patch16_224.fb_in1k", True) in asked
+    assert report.loaded == len(image.state_dict())
+    assert torch.equal(model.encoder.pos_embed, image.pos_embed)
+
+
+def test_an_encoder_without_published_weights_says_so() -> None:
+    with torch.device("meta"):
+        model = create_model("vivit_fe_g", frames=2)
+    with pytest.raises(UsageError, match="timm publishes no weights of 'vit_giant_patch14_224'"):
+        load_weights(model, "hub")
+    with pytest.raises(UsageError, match="with patch_size 16, embed_dim 96"):
+        load_weights(nano(), "hub")
