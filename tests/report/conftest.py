@@ -64,12 +64,13 @@ def _metrics(folder: Path, recipe: str, top1: float) -> float:
     for stage, (name, frames, epochs, seconds, froze) in enumerate(STAGES[recipe]):
         at = {"stage": stage, "stage_name": name}
         append_jsonl(path, {"event": "stage", "frames": frames, "froze": froze, "train_s": train_s} | at)
-        for epoch in range(1, epochs + 1):
-            for loss in (1.0 / epoch, 0.5 / epoch):
+        for epoch in range(epochs):
+            for loss in (1.0 / (epoch + 1), 0.5 / (epoch + 1)):
                 step, train_s = step + 1, train_s + seconds
                 row = {"event": "step", "epoch": epoch, "step": step, "loss": loss, "train_s": train_s}
                 append_jsonl(path, row | at)
-            row = {"event": "eval", "epoch": epoch, "step": step, "train_s": train_s, "top1": top1 * epoch / epochs}
+            row = {"event": "eval", "epoch": epoch + 1, "step": step, "train_s": train_s}
+            row["top1"] = top1 * (epoch + 1) / epochs
             append_jsonl(path, row | at)
     return train_s
 

@@ -94,7 +94,7 @@ def test_the_page_can_be_read_without_seeing_it(make_run: MakeRun, tmp_path: Pat
     assert all(attributes.get("alt") for attributes in page.all("img"))
     assert all(attributes.get("aria-label") for attributes in page.all("svg"))
     assert all(attributes.get("scope") in ("row", "col") for attributes in page.all("th"))
-    assert len(page.all("caption")) == len(page.all("table")) > 3
+    assert len(page.all("caption")) == len(page.all("table")) > 4
     identifiers = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
     assert len(identifiers) == len(set(identifiers))
     assert {(a.get("href") or "")[1:] for a in page.all("a")} <= set(identifiers)

@@ -108,11 +108,21 @@ def test_the_most_confused_pairs_come_first() -> None:
 def test_only_settings_that_differ_are_listed(make_run: MakeRun) -> None:
     runs = [load_run(make_run(recipe, seed)) for recipe in ("conventional", "sfa") for seed in (0, 1)]
     rows = tables.config_rows(runs)
+    names = ("conventional-0, conventional-1", "sfa-0, sfa-1")
     assert rows == [
-        {"name": "recipe", "values": ["conventional", "sfa"]},
-        {"name": "optim.lr", "values": [0.0005, 0.001]},
+        {"Setting": "recipe", names[0]: "conventional", names[1]: "sfa"},
+        {"Setting": "optim.lr", names[0]: "0.0005", names[1]: "0.001"},
     ]
+    assert tables.config_rows([*runs, _run("quoted", published=True)]) == rows
     assert tables.config_rows(runs[:2]) == []
+
+
+def test_machines_are_told_apart() -> None:
+    runs = [_run("a", environment={"cpu": "x", "cuda": None}), _run("b", environment={"cpu": "y"}), _run("c")]
+    assert tables.environments([*runs, _run("d", environment={"cpu": "x"})]) == [
+        (["a", "d"], {"cpu": "x"}),
+        (["b"], {"cpu": "y"}),
+    ]
 
 
 def test_class_rows_line_up_over_runs_of_other_classes(make_run: MakeRun) -> None:

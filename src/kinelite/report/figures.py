@@ -84,7 +84,8 @@ def _curve_figure(runs: Sequence[Run], by: By, event: str, name: str, factor: fl
 def series(metrics: Iterable[dict[str, Any]], event: str, name: str, by: By) -> Points:
     """(x, value) of all rows of one event that hold a number, averaged where x repeats, and thinned to 300 points.
 
-    x is the epoch, counted on over stages, or the training time in seconds.
+    x is the number of epochs done, counted on over stages, or the training time in seconds. A step's row holds the
+    epochs done before it and counts for the epoch that it is part of.
     """
     rows = list(metrics)
     before = _epochs_before(rows)
@@ -118,7 +119,7 @@ def _epochs_before(rows: Iterable[dict[str, Any]]) -> dict[Any, float]:
     last: dict[Any, float] = {}
     for row in rows:
         stage = row.get("stage", 0)
-        last[stage] = max(last.get(stage, 0.0), _number(row, "epoch") or 0.0)
+        last[stage] = max(last.get(stage, 0.0), _epoch(row) or 0.0)
     before, total = {}, 0.0
     for stage in sorted(last, key=str):
         before[stage] = total
@@ -129,8 +130,13 @@ def _epochs_before(rows: Iterable[dict[str, Any]]) -> dict[Any, float]:
 def _x(row: dict[str, Any], by: By, before: dict[Any, float]) -> float | None:
     if by == "time":
         return _number(row, "train_s")
-    epoch = _number(row, "epoch")
+    epoch = _epoch(row)
     return None if epoch is None else before.get(row.get("stage", 0), 0.0) + epoch
+
+
+def _epoch(row: dict[str, Any]) -> float | None:
+    epoch = _number(row, "epoch")
+    return epoch + 1 if epoch is not None and row.get("event") == "step" else epoch
 
 
 def _number(row: dict[str, Any], name: str) -> float | None:

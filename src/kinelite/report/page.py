@@ -41,6 +41,7 @@ def render(runs: Sequence[Run]) -> str:
     """The page as text."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"percent": lambda v: tables.number(v, 100, 1, " %"), "json": _json}
+    environment.filters["duration"] = tables.duration
     template = environment.from_string(resources.files("kinelite.report").joinpath("page.html.j2").read_text("utf-8"))
     return template.render(_content(runs))
 
@@ -48,7 +49,6 @@ def render(runs: Sequence[Run]) -> str:
 def _content(runs: Sequence[Run]) -> dict[str, Any]:
     rows = tables.compare(runs)
     evaluated = [run for run in runs if run.evaluation is not None]
-    groups = tables.group_runs(runs)
     return {
         "title": runs[0].name if len(runs) == 1 else f"{len(runs)} runs compared",
         "created": now(),
@@ -64,8 +64,9 @@ def _content(runs: Sequence[Run]) -> dict[str, Any]:
         "details": [_detail(run) for run in evaluated[:MAX_RUNS_IN_DETAIL]],
         "left_out": len(evaluated) - MAX_RUNS_IN_DETAIL,
         "stages": tables.without_empty(tables.stage_rows(runs)),
-        "groups": [" + ".join(run.name for run in group) for group in groups],
         "config_rows": tables.config_rows(runs),
+        "environments": tables.environments(runs),
+        "memory_kinds": sorted({row["memory_kind"] for row in rows if row["peak_memory_gib"] is not None}),
         "problems": [(run.name, run.problems) for run in runs if run.problems],
     }
 

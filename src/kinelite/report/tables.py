@@ -249,13 +249,32 @@ def stage_rows(runs: Iterable[Run]) -> list[dict[str, str]]:
     ]
 
 
-def config_rows(runs: Sequence[Run]) -> Rows:
-    """Dotted config names whose values differ between groups of runs: {"name", "values": one per group}; seed and
-    folder left out."""
-    configs = [{k: v for k, v in g[0].config.items() if k not in ("seed", "out")} for g in group_runs(runs)]
+def config_rows(runs: Sequence[Run]) -> list[dict[str, str]]:
+    """One row per dotted setting whose value differs between groups of runs, one column per group; seed and folder
+    left out."""
+    groups = [group for group in group_runs(runs) if group[0].config]
+    configs = [{k: v for k, v in group[0].config.items() if k not in ("seed", "out")} for group in groups]
     found = [differences(configs[0], other) for other in configs[1:]]
     rows = []
     for name in dict.fromkeys(name for pairs in found for name in pairs):
         first = next(pairs[name][0] for pairs in found if name in pairs)
-        rows.append({"name": name, "values": [first, *(pairs[name][1] if name in pairs else first for pairs in found)]})
+        values = [first, *(pairs[name][1] if name in pairs else first for pairs in found)]
+        columns = (", ".join(run.name for run in group) for group in groups)
+        rows.append(
+            {"Setting": name} | {c: NONE if v is None else str(v) for c, v in zip(columns, values, strict=True)}
+        )
     return rows
+
+
+def environments(runs: Iterable[Run]) -> list[tuple[list[str], dict[str, Any]]]:
+    """(names of the runs, their environment) for each different environment."""
+    found: list[tuple[list[str], dict[str, Any]]] = []
+    for run in runs:
+        record = run.train or run.evaluation
+        known = {name: value for name, value in (record.environment if record else {}).items() if value is not None}
+        names = next((names for names, other in found if other == known), None)
+        if names is not None:
+            names.append(run.name)
+        elif known:
+            found.append(([run.name], known))
+    return found
