@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import shutil
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -186,11 +186,13 @@ def test_an_interrupted_generation_leaves_nothing(tmp_path: Path, monkeypatch: p
 
 
 def test_missing_clips_are_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = make_motion(83)
     monkeypatch.setenv("KINELITE_CACHE", str(tmp_path))
-    for row in load_set("motion:80").rows[:2]:
-        os.unlink(row.path)
-    with pytest.raises(DataError, match=r"2 of 80 clips are gone from .*Delete that folder"):
-        load_set("motion:80")
+    shutil.copytree(folder, tmp_path / folder.name)
+    for row in load_set("motion:83").rows[:2]:
+        Path(row.path).unlink()
+    with pytest.raises(DataError, match=r"2 of 83 clips are gone from .*Delete that folder"):
+        load_set("motion:83")
 
 
 @pytest.mark.parametrize(
