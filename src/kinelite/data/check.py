@@ -57,7 +57,7 @@ def stats(manifest: Manifest, workers: int = 0, progress: Progress | None = None
         "splits": manifest.splits(),
         "classes": {task: _per_class(manifest, i, names) for i, (task, names) in enumerate(manifest.tasks.items())},
         "seconds": _spread(seconds),
-        "frames": _spread([round(s * info.fps) for s, info in zip(seconds, parts, strict=True)]),
+        "frames": _spread([float(round(s * info.fps)) for s, info in zip(seconds, parts, strict=True)]),
         "sizes": _tally(f"{info.width}x{info.height}" for info in parts),
         "fps": _tally(f"{info.fps:.4g}" for info in parts),
         "codecs": _tally(info.codec for info in parts),

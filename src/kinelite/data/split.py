@@ -64,7 +64,7 @@ def check_train(rows: Iterable[Row], tasks: Mapping[str, tuple[str, ...]]) -> No
     rows = tuple(rows)
     for index, (task, names) in enumerate(tasks.items()):
         if len(names) < 2:
-            raise DataError(f"Only one class ('{''.join(names)}') in '{task}': there is nothing to tell apart. Give two.")
+            raise DataError(f"Only one class ('{''.join(names)}') in '{task}': nothing is to be told apart.")
         missing = set(range(len(names))) - {row.labels[index] for row in rows if row.split == "train"}
         if missing:
             listed = ", ".join(f"'{names[k]}'" for k in sorted(missing)[:3])
