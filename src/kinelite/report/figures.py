@@ -166,6 +166,8 @@ def draw_curves(curves: Sequence[Curve], across: str, up: str) -> str:
         axes.margins(x=0.03)
         axes.grid(axis="y", color=INK, alpha=0.12, lw=0.6)
         axes.set_xlim(left=0)
+        if up.endswith("(%)"):
+            axes.set_ylim(bottom=0)
         if across == "Epoch":
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         figure.legend(loc="outside lower left", ncols=2, frameon=False, fontsize=9)
@@ -203,6 +205,10 @@ def confusion_figure(record: EvalRecord, title: str) -> str:
                 for j, n in enumerate(row):
                     if n:
                         axes.text(j, i, str(n), ha="center", va="center", fontsize=8)
+        if k <= MAX_CLASS_LABELS:
+            edges = [i - 0.5 for i in range(k + 1)]
+            axes.hlines(edges, -0.5, k - 0.5, color=INK, alpha=0.12, lw=0.5)
+            axes.vlines(edges, -0.5, k - 0.5, color=INK, alpha=0.12, lw=0.5)
         _name_axes(axes, record.classes, k)
         return to_svg(figure, f"Confusion matrix of {title}, {k} classes; rows are labels, columns predictions")
 
