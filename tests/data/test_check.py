@@ -85,6 +85,10 @@ def test_same_bytes_in_two_splits(clips: Path) -> None:
     shutil.copy(clips / "a.mp4", copy)
     first = row(clips / "a.mp4")
     assert check_manifest(manifest(first, row(copy))) == []
+    assert check_manifest(manifest(first, row(copy), row(clips / "b.mp4", "val"))) == []
+    again = clips / "again.mp4"
+    shutil.copy(copy, again)
+    assert [p.path for p in check_manifest(manifest(first, row(copy), row(again, "val")))] == [str(again)]
     assert check_manifest(manifest(first, row(copy, "val"))) == [
         Problem(str(copy), f"the same bytes as {first.path} is in train as well as in val")
     ]

@@ -272,6 +272,12 @@ def test_time_stamps_that_go_wrong_only_in_the_decoder_are_counted(tmp_path: Pat
     assert [number(frame) for frame in decode(bad, (picks + 0.5) / 30).frames] == picks.tolist()
 
 
+def test_a_rounded_time_is_the_time_of_its_frame(tmp_path: Path) -> None:
+    """Matroska stores milliseconds: frame 2 of 30 per second is at 0.067 s, a little after 2 / 30."""
+    path = write_video(tmp_path / "a.mkv", 30)
+    assert [number(frame) for frame in decode(path, np.arange(30) / 30).frames] == list(range(30))
+
+
 def test_times_before_after_repeated_and_unordered(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mp4", 30)
     clip = decode(path, np.array([0.9, -5.0, 0.5, 99.0, 0.5]))
@@ -300,6 +306,24 @@ def test_short_cuts_do_not_change_frames(tmp_path: Path, monkeypatch: pytest.Mon
     slow = decode(path, times)
     assert np.array_equal(quick.frames, slow.frames)
     assert np.array_equal(quick.pts_s, slow.pts_s)
+
+
+def test_a_seek_that_misses_is_made_up_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MPEG-TS has no index: FFmpeg's seeks end where nothing decodes, or too late."""
+    options = {"preset": "veryfast", "crf": "10", "g": "40", "bf": "3"}
+    path = write_video(tmp_path / "a.ts", 120, options=options)
+    monkeypatch.setattr(decoding, "SEEKABLE", ("mpegts",))
+    for picks in ([102], [4, 61, 102], [119, 1]):
+        times = probe(path).start_s + (np.array(picks) + 0.5) / 30
+        assert [number(frame) for frame in decode(path, times).frames] == picks
+
+
+def test_open_groups_of_pictures(tmp_path: Path) -> None:
+    """MPEG-2 whose frames before a keyframe need the group before it, which a seek has left out."""
+    options = {"g": "12", "bf": "2", "q:v": "2"}
+    path = write_video(tmp_path / "a.mkv", 100, codec="mpeg2video", options=options)
+    for picks in ([59, 60, 61], [2, 47, 48, 71, 72, 95], [99]):
+        assert [number(frame) for frame in decode(path, (np.array(picks) + 0.5) / 30).frames] == picks
 
 
 def test_part_of_a_file_and_dense_sampling(tmp_path: Path) -> None:

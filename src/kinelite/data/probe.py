@@ -226,10 +226,10 @@ class _Scan:
 
 
 def _period_s(pts: Int64[np.ndarray, " n"], base: Fraction, stream: VideoStream) -> float:
-    """Median step between frames; for a single frame the nominal rate where that is believable."""
+    """Mean of the usual steps between frames (gaps left out); for a single frame the nominal rate where that is believable."""
     if len(pts) > 1:
         steps = np.diff(pts)
-        middle = steps[steps <= 2 * np.median(steps)]
+        middle = steps[steps <= 1.5 * np.median(steps)]
         return float(middle.mean() * base)
     rate = float(stream.average_rate or stream.guessed_rate or 0)
     return 1 / rate if 0 < rate <= 240 else 0.04
