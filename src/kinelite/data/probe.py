@@ -226,7 +226,7 @@ class _Scan:
 
 
 def _period_s(pts: Int64[np.ndarray, " n"], base: Fraction, stream: VideoStream) -> float:
-    """Mean of the usual steps between frames (gaps left out); for a single frame the nominal rate where that is believable."""
+    """Mean of the usual steps between frames, gaps left out; of a single frame the nominal rate if believable."""
     if len(pts) > 1:
         steps = np.diff(pts)
         middle = steps[steps <= 1.5 * np.median(steps)]
