@@ -14,10 +14,13 @@ from kinelite.errors import DataError
 
 def write_video(path: Path, frames: int, start: int = 0) -> Path:
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=25, options={"preset": "veryfast", "g": "10", "bf": "2"})
+        stream = container.add_stream(
+            "libx264", rate=25, options={"preset": "veryfast", "g": "10", "bf": "2", "sc_threshold": "0"}
+        )
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
         for i in range(frames):
-            frame = av.VideoFrame(64, 48, "yuv420p")
+            image = np.full((48, 64, 3), i % 200, dtype=np.uint8)
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24").reformat(format="yuv420p")
             frame.pts, frame.time_base = start + i, Fraction(1, 25)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
