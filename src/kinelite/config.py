@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
+import tyro
 
 from kinelite.errors import UsageError
 from kinelite.types import Fit, Sampling
@@ -149,7 +150,7 @@ class KeepConfig:
 class TrainConfig:
     """A whole training run, as saved in config.json and as accepted by `kinelite.train`."""
 
-    recipe: str = "conventional"
+    recipe: tyro.conf.Suppress[str] = "conventional"
     """Name of the recipe that made this config."""
     data: str = "motion"
     """Set of clips: motion, folder:ROOT, csv:FILE."""

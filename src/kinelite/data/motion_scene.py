@@ -17,18 +17,18 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
-SIZE = 96
+SIZE = 64
 FRAMES = 48
 RATE_HZ = 24
-CYCLES = (0.6, 1.2)
+CYCLES = (1.0, 1.6)
 """Range of the distance travelled in one clip. Frames drawn at random from 8 equal segments are at most a quarter of
-the clip apart, hence 0.3 cycles: below the half at which direction becomes ambiguous."""
-RADIUS = (0.15, 0.375)
+the clip apart, hence 0.4 cycles: below the half at which direction becomes ambiguous."""
+RADIUS = (0.2, 0.45)
 """Smallest and largest radius of the shape, as a share of the picture; a cycle of size runs from one to the other."""
 QUANTISER = 24
 """x264's constant quantiser; see the module's first lines for why it is constant."""
 
-VERSION = 1
+VERSION = 2
 """Raised with every change to pixels or bytes that the constants do not show, so that no older cache is used."""
 
 X, Y, LOG_SIZE, ANGLE = range(4)
@@ -106,13 +106,13 @@ def attributes(scene: Scene, frames: int = FRAMES) -> Float[np.ndarray, "t 4"]:
 
 
 def background(seed: int, size: int = SIZE) -> UInt8[np.ndarray, "h w 3"]:
-    """A dim, nearly grey gradient with smooth texture: the vivid shape stands out in any place."""
+    """A dark, nearly grey gradient with faint texture: the vivid shape stands out in any place."""
     rng = np.random.default_rng(seed)
-    start, end = rng.uniform(30, 110, (2, 1)) + rng.uniform(-15, 15, (2, 3))
+    start, end = rng.uniform(10, 60, (2, 1)) + rng.uniform(-8, 8, (2, 3))
     direction = rng.uniform(0, 2 * np.pi)
     ramp = np.linspace(-0.5, 0.5, size)
     along = 0.5 + (np.cos(direction) * ramp + np.sin(direction) * ramp[:, None]) / np.sqrt(2)
-    texture = cv2.resize(rng.normal(0, 12, (size // 8, size // 8, 1)), (size, size), interpolation=cv2.INTER_CUBIC)
+    texture = cv2.resize(rng.normal(0, 4, (size // 8, size // 8, 1)), (size, size), interpolation=cv2.INTER_CUBIC)
     picture = start + along[..., None] * (end - start) + texture[..., None]
     return np.clip(np.rint(picture), 0, 255).astype(np.uint8)
 

@@ -119,6 +119,19 @@ def from_image(
     return state, notes
 
 
+@torch.no_grad()
+def start_with_sine_positions(encoder: nn.Module) -> None:
+    """Fill the learned positions of a timm ViT's patches with 2-D sines and cosines (rows first, as timm counts)."""
+    positions: Any = encoder.get_parameter("pos_embed")
+    rows, columns = encoder.get_submodule("patch_embed").grid_size  # type: ignore[misc]
+    quarter = positions.shape[-1] // 4
+    rates = 10_000 ** -(torch.arange(quarter, device=positions.device) / quarter)
+    y = torch.arange(rows, device=positions.device).repeat_interleave(columns)[:, None] * rates
+    x = torch.arange(columns, device=positions.device).repeat(rows)[:, None] * rates
+    waves = torch.cat([y.sin(), y.cos(), x.sin(), x.cos()], dim=1)
+    positions[0, -rows * columns :, : waves.shape[1]] = waves.to(positions)
+
+
 def hub_weights(plan: EncoderPlan) -> dict[str, Tensor]:
     """Image weights of an encoder as timm publishes them, from its cache or over the network.
 

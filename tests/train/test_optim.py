@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from kinelite.config import NetConfig, OptimConfig
+from kinelite.models import create_model
+from kinelite.train.optim import Ema, Schedule, make_optimizer, parameter_groups, set_lr
+
+
+@pytest.fixture
+def model() -> nn.Module:
+    return create_model("vivit_fe_nano", num_classes=3, frames=4, net=NetConfig())
+
+
+def test_every_training_parameter_is_in_exactly_one_group(model: nn.Module) -> None:
+    groups = parameter_groups(model, OptimConfig(layer_decay=0.75))
+    found = [id(p) for g in groups for p in g["params"]]
+    assert sorted(found) == sorted(id(p) for p in model.parameters())
+
+
+def test_only_matrices_decay(model: nn.Module) -> None:
+    names = {id(p): n for n, p in model.named_parameters()}
+    for group in parameter_groups(model, OptimConfig(weight_decay=0.1)):
+        for p in group["params"]:
+            offset = p.ndim < 2 or names[id(p)].endswith(("pos_embed", "cls_token", "positions", ".cls"))
+            assert group["weight_decay"] == (0.0 if offset else 0.1), names[id(p)]
+
+
+def test_layer_decay_falls_from_head_to_patches(model: nn.Module) -> None:
+    groups = parameter_groups(model, OptimConfig(layer_decay=0.5))
+    scale = {id(p): g["lr_scale"] for g in groups for p in g["params"]}
+    by_name = {n: scale[id(p)] for n, p in model.named_parameters()}
+    assert by_name["head.label.weight"] == 1.0
+    assert by_name["temporal.blocks.0.attn.qkv.weight"] == 1.0
+    blocks = [by_name[f"encoder.blocks.{i}.attn.qkv.weight"] for i in range(4)]
+    assert blocks == [0.5**4, 0.5**3, 0.5**2, 0.5]
+    assert by_name["encoder.patch_embed.proj.weight"] == 0.5**5
+
+
+def test_frozen_parameters_have_no_optimiser_state(model: nn.Module) -> None:
+    model.encoder.requires_grad_(False)
+    optimizer = make_optimizer(model, OptimConfig(), 1e-3)
+    given = {id(p) for g in optimizer.param_groups for p in g["params"]}
+    assert not given & {id(p) for p in model.encoder.parameters()}
+
+
+def test_cosine_warms_up_linearly_and_ends_near_zero() -> None:
+    schedule = Schedule(OptimConfig(schedule="cosine", warmup_epochs=2.0), lr=1.0, steps=100, steps_per_epoch=5)
+    rates = [schedule.at(step) for step in range(100)]
+    assert rates[:10] == pytest.approx([(i + 1) / 11 for i in range(10)])
+    assert max(rates) == rates[10] == 1.0
+    assert all(a >= b for a, b in zip(rates[10:], rates[11:], strict=False))
+    assert schedule.at(55) == pytest.approx(0.5)
+    assert rates[-1] < 0.001
+
+
+def test_plateau_waits_as_long_as_told_then_multiplies() -> None:
+    config = OptimConfig(schedule="plateau", warmup_epochs=0.0, plateau_patience=2, plateau_factor=0.1)
+    schedule = Schedule(config, lr=1.0, steps=100, steps_per_epoch=10)
+    reference = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+    torch_plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(reference, "max", factor=0.1, patience=2, threshold=0.0)
+    for score in (0.1, 0.3, 0.2, 0.3, 0.1, 0.2, 0.4, 0.1, 0.1, 0.1, 0.1, 0.1):
+        schedule.observe(score)
+        torch_plateau.step(score)
+        assert schedule.at(50) == pytest.approx(reference.param_groups[0]["lr"])
+
+
+def test_schedule_state_survives_a_round_trip_before_and_after_the_first_score() -> None:
+    config = OptimConfig(schedule="plateau")
+    for scores in ((), (0.5, 0.4, 0.4)):
+        a, b = Schedule(config, 1.0, 10, 5), Schedule(config, 1.0, 10, 5)
+        for score in scores:
+            a.observe(score)
+        b.load(a.state())
+        assert (b.best, b.waited, b.factor) == (a.best, a.waited, a.factor)
+        assert all(math.isfinite(v) for v in a.state().values())
+
+
+def test_rate_of_a_group_is_scaled() -> None:
+    layer = nn.Linear(2, 2)
+    optimizer = torch.optim.SGD([{"params": layer.parameters(), "lr_scale": 0.25}], lr=1.0)
+    set_lr(optimizer, 0.4)
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(0.1)
+
+
+def test_ema_follows_its_formula_and_swaps_both_ways() -> None:
+    layer = nn.Linear(1, 1, bias=False)
+    with torch.no_grad():
+        layer.weight.fill_(1.0)
+    ema = Ema(layer, decay=0.9)
+    with torch.no_grad():
+        layer.weight.fill_(3.0)
+    ema.update()
+    assert ema.average["weight"].item() == pytest.approx(0.9 * 1 + 0.1 * 3)
+    ema.swap()
+    assert layer.weight.item() == pytest.approx(1.2)
+    assert ema.average["weight"].item() == pytest.approx(3.0)
+    ema.swap()
+    assert layer.weight.item() == pytest.approx(3.0)
