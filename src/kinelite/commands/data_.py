@@ -50,7 +50,9 @@ def check(flags: DataFlags) -> dict[str, Any]:
     from kinelite.data.sets import load_set
 
     manifest = load_set(flags.spec, flags.split)
-    print(f"Checking {len(manifest.rows)} clips of '{flags.spec}' with {flags.workers} threads: first, middle and last frame.")
+    print(
+        f"Checking {len(manifest.rows)} clips of '{flags.spec}' with {flags.workers} threads: first, middle and last frame."
+    )
     with _bar("clips checked") as tick:
         problems = check_manifest(manifest, flags.workers, tick)
     for note in manifest.notes:
@@ -59,7 +61,9 @@ def check(flags: DataFlags) -> dict[str, Any]:
         print(f"{problem.level}: {problem.path}: {problem.reason}")
     errors = [p for p in problems if p.level == "error"]
     notes = len(problems) - len(errors)
-    print(f"{len(errors)} problems and {notes} notes in {len(manifest.rows)} clips. Next: kinelite data stats {flags.spec}")
+    print(
+        f"{len(errors)} problems and {notes} notes in {len(manifest.rows)} clips. Next: kinelite data stats {flags.spec}"
+    )
     rows = [{"path": p.path, "reason": p.reason, "level": p.level} for p in problems]
     return {"clips": len(manifest.rows), "problems": rows, "errors": len(errors), "exit_code": 4 if errors else 0}
 

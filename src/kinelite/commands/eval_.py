@@ -65,7 +65,9 @@ def main(args: list[str]) -> dict[str, Any]:
         command=shlex.join(["kinelite", *sys.argv[1:]]),
     )
     top5 = "" if record.top5 is None else f", top-5 {100 * record.top5:.1f} %"
-    print(f"top-1 {100 * (record.top1 or 0):.1f} %{top5}, calibration error {record.ece:.3f}; scored {record.clips} clips.")
+    print(
+        f"top-1 {100 * (record.top1 or 0):.1f} %{top5}, calibration error {record.ece:.3f}; scored {record.clips} clips."
+    )
     print(f"Result in {record.out}. Next: kinelite report {flags.run}")
     share = len(record.skipped) / max(1, len(record.skipped) + (record.scored or 0))
     if share > flags.max_skipped:

@@ -28,12 +28,16 @@ def main(args: list[str]) -> dict[str, Any]:
 
     found = describe(flags.model)
     print(f"{found['name']}: {found['summary']}")
-    print(f"paper       {found['paper']}\nlicence     {found['licence']}\nweights     {found['weights'] or 'none published'}")
+    print(
+        f"paper       {found['paper']}\nlicence     {found['licence']}\nweights     {found['weights'] or 'none published'}"
+    )
     print(f"parameters  {found['params_m']:.3f} M at 400 classes, weights {found['weights_mib']:.0f} MiB in fp32")
     for part, count in found["params"].items():
         print(f"  {part:10}{count / 1e6:9.3f} M")
     print(f"cost        {found['gmacs']:.2f} GMACs per clip")
     spec = found["spec"]
-    print(f"input       {spec['frames']} frames of {spec['size']} x {spec['size']}, mean {spec['mean']}, std {spec['std']}")
+    print(
+        f"input       {spec['frames']} frames of {spec['size']} x {spec['size']}, mean {spec['mean']}, std {spec['std']}"
+    )
     print(f"Next: kinelite train sfa --model {flags.model} --data SPEC")
     return found

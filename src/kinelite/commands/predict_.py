@@ -44,7 +44,13 @@ def main(args: list[str]) -> dict[str, Any]:
     from kinelite.train.predict import predict, write_csv
 
     found = predict(
-        flags.run, flags.clips, top=flags.top, views=views, batch=flags.batch, device=flags.device, precision=flags.precision
+        flags.run,
+        flags.clips,
+        top=flags.top,
+        views=views,
+        batch=flags.batch,
+        device=flags.device,
+        precision=flags.precision,
     )
     if flags.csv:
         write_csv(flags.csv, found)

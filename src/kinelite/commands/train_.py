@@ -24,7 +24,10 @@ def main(args: list[str]) -> dict[str, Any]:
     from kinelite.train.run import train
 
     placement = place(config.device, config.precision)
-    print(f"Training '{config.model}' with recipe '{config.recipe}' on {placement.device} ({placement.reason}).", flush=True)
+    print(
+        f"Training '{config.model}' with recipe '{config.recipe}' on {placement.device} ({placement.reason}).",
+        flush=True,
+    )
     record = train(config)
     page = _report(Path(config.out))
     print(_summary(record))
@@ -66,6 +69,8 @@ def _help() -> str:
         first = " ".join((make.__doc__ or "").split("\n\n")[0].split())
         lines.append(f"  {name}\n      {first}")
     return (
-        "usage: kinelite train RECIPE [flags]\n\n" + "\n".join(lines) + "\n\nFlags of a recipe: kinelite train RECIPE --help\n"
+        "usage: kinelite train RECIPE [flags]\n\n"
+        + "\n".join(lines)
+        + "\n\nFlags of a recipe: kinelite train RECIPE --help\n"
         "Example: kinelite train sfa --data folder:clips/ --model vivit_fe_ti --pretrained deit_tiny.safetensors --out runs/mine"
     )

@@ -18,7 +18,6 @@ from kinelite.data.manifest import Manifest, Row
 from kinelite.data.sampling import dense_times, sparse_times, view_times
 from kinelite.types import InputSpec
 
-
 ChooseTimes = Callable[[float, float, float], np.ndarray]
 
 
@@ -73,7 +72,9 @@ class ClipDataset(torch.utils.data.Dataset):
             if self.policy is None:
                 frames = view_frames(row, self.spec, self.views)
             else:
-                frames = train_frames(row, self.spec, self.policy, np.random.default_rng([self.seed, epoch, index]))[None]
+                frames = train_frames(row, self.spec, self.policy, np.random.default_rng([self.seed, epoch, index]))[
+                    None
+                ]
         except ClipError as error:
             return Sample(index, None, row.labels, str(error))
         return Sample(index, torch.from_numpy(np.ascontiguousarray(frames)), row.labels)

@@ -15,7 +15,14 @@ from torch import Tensor, nn
 
 from kinelite.config import NetConfig
 from kinelite.errors import UsageError
-from kinelite.models.encoder import start_with_sine_positions, EncoderPlan, build_encoder, default_size, encoder_config, from_image
+from kinelite.models.encoder import (
+    EncoderPlan,
+    build_encoder,
+    default_size,
+    encoder_config,
+    from_image,
+    start_with_sine_positions,
+)
 from kinelite.models.factorised import Factorised, Head
 from kinelite.models.registry import Card, Order, register, register_family
 from kinelite.models.temporal import TemporalTransformer

@@ -29,14 +29,24 @@ def train(config: TrainConfig) -> Run:
 
 
 def evaluate(
-    run: Run | str | Path, data: str | None = None, *, views: tuple[int, int] = (1, 1), on: str = "val", device: str = "auto"
+    run: Run | str | Path,
+    data: str | None = None,
+    *,
+    views: tuple[int, int] = (1, 1),
+    on: str = "val",
+    device: str = "auto",
 ) -> EvalRecord:
     """Score a run on a split of a set (default: the one that it was trained on), ``views`` temporal x spatial."""
     return assess(_folder(run), data=data, views=views, on=on, device=device)
 
 
 def predict(
-    run: Run | str | Path, clips: Sequence[str | Path], *, top: int = 5, views: tuple[int, int] = (1, 1), device: str = "auto"
+    run: Run | str | Path,
+    clips: Sequence[str | Path],
+    *,
+    top: int = 5,
+    views: tuple[int, int] = (1, 1),
+    device: str = "auto",
 ) -> list[Prediction]:
     """The ``top`` labels of files, folders and patterns."""
     return predict_clips(_folder(run), clips, top=top, views=views, device=device)

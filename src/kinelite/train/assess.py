@@ -89,7 +89,9 @@ def in_order_of(trained: Trained, manifest: Manifest) -> Manifest:
     Raises DataError naming the labels that the model was not trained on.
     """
     if set(manifest.tasks) != set(trained.tasks):
-        raise DataError(f"The model predicts {', '.join(trained.tasks)}; the clips are labelled with {', '.join(manifest.tasks)}.")
+        raise DataError(
+            f"The model predicts {', '.join(trained.tasks)}; the clips are labelled with {', '.join(manifest.tasks)}."
+        )
     maps = []
     for task, classes in manifest.tasks.items():
         used = {row.labels[list(manifest.tasks).index(task)] for row in manifest.rows}

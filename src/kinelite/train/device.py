@@ -61,9 +61,13 @@ def _device(asked: str) -> tuple[str, str]:
     if kind == "auto":
         if cuda:
             return "cuda", f"GPU {torch.cuda.get_device_name(0)} found"
-        return ("mps", "Apple GPU found") if mps else ("cpu", f"no GPU found, CPU with {torch.get_num_threads()} threads")
+        return (
+            ("mps", "Apple GPU found") if mps else ("cpu", f"no GPU found, CPU with {torch.get_num_threads()} threads")
+        )
     if kind == "cuda" and (not cuda or int(index or 0) >= torch.cuda.device_count()):
-        raise SetupError(f"Device '{asked}' asked for, but PyTorch sees {torch.cuda.device_count()} GPUs. See: kinelite doctor")
+        raise SetupError(
+            f"Device '{asked}' asked for, but PyTorch sees {torch.cuda.device_count()} GPUs. See: kinelite doctor"
+        )
     if kind == "mps" and not mps:
         raise SetupError("Device 'mps' asked for, but PyTorch sees no Apple GPU. See: kinelite doctor")
     return asked, f"{asked} as asked"

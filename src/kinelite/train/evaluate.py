@@ -22,8 +22,8 @@ from kinelite.data.dataset import ClipDataset
 from kinelite.data.loader import make_loader
 from kinelite.data.manifest import Manifest
 from kinelite.errors import DataError
-from kinelite.train.strips import write_strip
 from kinelite.train.step import normalise, task_logits
+from kinelite.train.strips import write_strip
 from kinelite.types import InputSpec
 
 
@@ -104,7 +104,9 @@ def numbers(scores: Scores, manifest: Manifest) -> dict[str, Any]:
     """
     if not scores.indices:
         reason = scores.skipped[0][1] if scores.skipped else "the split is empty"
-        raise DataError(f"None of {len(manifest.rows)} clips could be scored. First reason: {reason}. See: kinelite data check SPEC")
+        raise DataError(
+            f"None of {len(manifest.rows)} clips could be scored. First reason: {reason}. See: kinelite data check SPEC"
+        )
     tasks = {
         name: task_numbers(logits, scores.labels[:, i], names)
         for i, ((name, names), logits) in enumerate(zip(manifest.tasks.items(), scores.logits, strict=True))

@@ -108,4 +108,3 @@ def _not_finite(job: Job, batch: Batch, what: str, value: float) -> str:
         f"epoch {job.progress.epoch + 1}). Clips of that step: {clips}. Last good checkpoint: {good}. "
         "Often the learning rate is too high: the same command with a lower --optim.lr and another --out."
     )
-

@@ -24,5 +24,7 @@ def locked(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UsageError(f"Another process is training in '{folder}'. Wait for it, or choose another --out.") from None
+            raise UsageError(
+                f"Another process is training in '{folder}'. Wait for it, or choose another --out."
+            ) from None
         yield

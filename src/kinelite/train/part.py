@@ -112,7 +112,9 @@ def _train_loader(
     seed = config.seed * 1000 + number
     clips = ClipDataset(manifest, spec, policy, seed=seed)
     workers = choose_workers(config.workers, device, len(clips))
-    return make_loader(clips, stage.batch or config.batch, shuffle=True, workers=workers, pin=device == "cuda", seed=seed)
+    return make_loader(
+        clips, stage.batch or config.batch, shuffle=True, workers=workers, pin=device == "cuda", seed=seed
+    )
 
 
 def _schedule(config: TrainConfig, stage: Stage, steps_per_epoch: int) -> Schedule:

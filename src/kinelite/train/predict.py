@@ -80,7 +80,9 @@ def find_clips(given: Sequence[str | Path]) -> list[str]:
         else:
             found.append(item)
     if not found:
-        raise DataError(f"No video found in: {', '.join(map(str, given))}. Give files, folders or patterns such as 'takes/*.mp4'.")
+        raise DataError(
+            f"No video found in: {', '.join(map(str, given))}. Give files, folders or patterns such as 'takes/*.mp4'."
+        )
     return list(dict.fromkeys(found))
 
 

@@ -9,8 +9,6 @@ import math
 import shlex
 import sys
 import warnings
-from collections.abc import Iterator
-from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +16,11 @@ import torch
 from lightning_fabric import Fabric
 
 from kinelite.config import TrainConfig, differences, from_json, to_json
-from kinelite.data.manifest import Manifest
 from kinelite.data.loader import choose_workers
+from kinelite.data.manifest import Manifest
 from kinelite.data.sets import load_set
 from kinelite.errors import DataError, RunError, UsageError
-from kinelite.records import EvalRecord, TrainRecord, append_jsonl, environment, explained, truncate_jsonl, write_json
+from kinelite.records import EvalRecord, TrainRecord, environment, explained, truncate_jsonl, write_json
 from kinelite.train.checkpoint import Checkpoint, load_latest
 from kinelite.train.device import PeakMemory, Placement, place
 from kinelite.train.evaluate import evaluate
@@ -70,7 +68,9 @@ def check_folder(out: Path, config: TrainConfig) -> None:
     differs = {k: v for k, v in differences(there, config).items() if k not in FREE_FIELDS}
     if differs:
         lines = "\n".join(f"  {name}: {old!r} there, {new!r} now" for name, (old, new) in differs.items())
-        raise UsageError(f"'{out}' holds a run of another config:\n{lines}\nContinue it with its own values, or choose another --out.")
+        raise UsageError(
+            f"'{out}' holds a run of another config:\n{lines}\nContinue it with its own values, or choose another --out."
+        )
 
 
 def split_of(manifest: Manifest) -> tuple[Manifest, Manifest]:
@@ -83,11 +83,15 @@ def split_of(manifest: Manifest) -> tuple[Manifest, Manifest]:
         held_out = manifest.only("test")
     for name, part in (("training", training), ("validation", held_out)):
         if not part.rows:
-            raise DataError(f"'{manifest.name}' has no {name} clips (it has: {manifest.splits()}). See: kinelite data check SPEC")
+            raise DataError(
+                f"'{manifest.name}' has no {name} clips (it has: {manifest.splits()}). See: kinelite data check SPEC"
+            )
     for i, (task, classes) in enumerate(manifest.tasks.items()):
         seen = {row.labels[i] for row in training.rows}
         if len(seen) < 2:
-            raise DataError(f"All training clips of '{manifest.name}' have the same {task} of {len(classes)}; at least two are needed.")
+            raise DataError(
+                f"All training clips of '{manifest.name}' have the same {task} of {len(classes)}; at least two are needed."
+            )
     return training, held_out
 
 
@@ -139,7 +143,9 @@ def _trim(job: Job, found: Checkpoint | None) -> None:
 
 def _introduce(job: Job, manifest: Manifest) -> None:
     splits = ", ".join(f"{count} {name}" for name, count in manifest.splits().items())
-    job.log.say(f"{manifest.name}: {splits} clips, " + ", ".join(f"{len(v)} {k}s" for k, v in manifest.tasks.items()) + ".")
+    job.log.say(
+        f"{manifest.name}: {splits} clips, " + ", ".join(f"{len(v)} {k}s" for k, v in manifest.tasks.items()) + "."
+    )
     for note in manifest.notes:
         job.log.say(f"  {note}")
 
@@ -196,15 +202,28 @@ def _conclude(job: Job, part: Part, held_out: Manifest, command: str) -> TrainRe
     workers = choose_workers(config.workers, job.placement.accelerator, len(held_out.rows))
     batch = part.stage.micro_batch or 16
     found = evaluate(
-        part.forward, held_out, part.spec, job.fabric.device, job.out, batch=batch, workers=workers, strips=config.keep.strips
+        part.forward,
+        held_out,
+        part.spec,
+        job.fabric.device,
+        job.out,
+        batch=batch,
+        workers=workers,
+        strips=config.keep.strips,
     )
     split = held_out.rows[0].split
     # record.json says that a run is finished, so it is the last thing written.
     write_json(
         job.out / "eval.json",
         EvalRecord(
-            model=config.model, data=config.data, split=split, out=str(job.out), config=to_json(config),
-            environment=environment(), command=command, **found,
+            model=config.model,
+            data=config.data,
+            split=split,
+            out=str(job.out),
+            config=to_json(config),
+            environment=environment(),
+            command=command,
+            **found,
         ),
     )
     message = f"stopped after --max-hours {config.max_hours}" if job.out_of_time() else ""
@@ -246,8 +265,9 @@ def _record(job: Job, command: str, **result: Any) -> TrainRecord:
 
 
 def _parameters(job: Job) -> int | None:
-    from kinelite.train.trained import FILE
     from safetensors import safe_open
+
+    from kinelite.train.trained import FILE
 
     path = job.out / FILE
     if not path.is_file():

@@ -35,7 +35,9 @@ class Piece:
     share: float
 
 
-def normalise(frames: UInt8[Tensor, "*b c t h w"], spec: InputSpec, device: torch.device) -> Float[Tensor, "*b c t h w"]:
+def normalise(
+    frames: UInt8[Tensor, "*b c t h w"], spec: InputSpec, device: torch.device
+) -> Float[Tensor, "*b c t h w"]:
     """Decoded pixels to what a model takes, computed on ``device``: bytes travel, floats do not."""
     mean = torch.tensor(spec.mean, device=device).view(-1, 1, 1, 1) * 255
     std = torch.tensor(spec.std, device=device).view(-1, 1, 1, 1) * 255
