@@ -20,15 +20,15 @@ from jaxtyping import Float, UInt8
 SIZE = 64
 FRAMES = 48
 RATE_HZ = 24
-CYCLES = (1.0, 1.6)
+CYCLES = (1.5, 1.9)
 """Range of the distance travelled in one clip. Frames drawn at random from 8 equal segments are at most a quarter of
-the clip apart, hence 0.4 cycles: below the half at which direction becomes ambiguous."""
+the clip apart, hence 0.48 cycles: below the half at which direction becomes ambiguous."""
 RADIUS = (0.2, 0.45)
 """Smallest and largest radius of the shape, as a share of the picture; a cycle of size runs from one to the other."""
 QUANTISER = 24
 """x264's constant quantiser; see the module's first lines for why it is constant."""
 
-VERSION = 2
+VERSION = 3
 """Raised with every change to pixels or bytes that the constants do not show, so that no older cache is used."""
 
 X, Y, LOG_SIZE, ANGLE = range(4)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
 from jaxtyping import Float64, UInt8
 
 from kinelite.data.probe import ClipInfo, display
@@ -20,6 +21,10 @@ class Picker:
         self.times_s = times_s + min(1e-3, 0.25 * info.period_s)
         self.done = 0
         self.short_side = short_side
+        # One for all frames: a frame's own to_ndarray(format=...) sets the conversion up anew each time, ten times slower.
+        self._reformatter = VideoReformatter()
+        self._rotation: int | None = None
+        self._display = (False, False, False)
 
     @property
     def next_s(self) -> float | None:
@@ -50,14 +55,16 @@ class Picker:
         return frozenset(pts[np.maximum(shown, 0)].tolist())
 
     def _rgb(self, frame: VideoFrame) -> UInt8[np.ndarray, "c h w"]:
-        swap, vertical, horizontal = display(frame)
+        if frame.rotation != self._rotation:
+            self._rotation, self._display = frame.rotation, display(frame)
+        swap, vertical, horizontal = self._display
         if self.frames is None:
             height, width = _shrunk(frame.height, frame.width, self.short_side)
         else:  # a stream that changes its size is brought to the size it began with
             height, width = self.frames.shape[3:1:-1] if swap else self.frames.shape[2:]
         same = (height, width) == (frame.height, frame.width)
         resize = {} if same else {"width": width, "height": height, "interpolation": "AREA"}
-        image = frame.to_ndarray(format="rgb24", **resize)
+        image = self._reformatter.reformat(frame, format="rgb24", **resize).to_ndarray()
         image = image.transpose(2, 1, 0) if swap else image.transpose(2, 0, 1)
         return image[:, :: -1 if vertical else 1, :: -1 if horizontal else 1]
 

@@ -97,10 +97,10 @@ def build(order: Order, encoder: str, *, tubelet: int, layers: int, **overrides:
     source="",
 )
 def vivit_fe_nano(order: Order) -> ViViTFE:
-    """16 tubelets of 16 patches, width 96, started for training from scratch: Xavier weights as in big_vision, and 2-D
+    """8 tubelets of 16 patches, width 96, started for training from scratch: Xavier weights as in big_vision, and 2-D
     sine positions ("Better plain ViT baselines for ImageNet-1k", 2205.01580)."""
     small = {"patch_size": 16, "embed_dim": 96, "depth": 2, "num_heads": 3, "weight_init": "jax"}
-    model = build(order, "vit_tiny_patch16_224", tubelet=2, layers=2, **small)
+    model = build(order, "vit_tiny_patch16_224", tubelet=4, layers=2, **small)
     start_with_sine_positions(model.encoder)
     return model
 
