@@ -5,6 +5,8 @@ Example: python docs/examples/train_on_a_folder.py clips/ runs/mine --pretrained
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import tyro
 
 import kinelite as kl
@@ -12,7 +14,7 @@ import kinelite as kl
 
 def main(
     folder: tyro.conf.Positional[str],
-    out: tyro.conf.Positional[str],
+    out: tyro.conf.Positional[Path],
     model: str = "vivit_fe_ti",
     pretrained: str | None = None,
     frames: int = 32,

@@ -1,0 +1,143 @@
+"""The scripts of docs/examples and the examples of docs/models.md, run on tiny clips."""
+
+from __future__ import annotations
+
+import json
+import re
+import runpy
+import sys
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+import kinelite as kl
+import kinelite.data.sets as sets
+from kinelite.models import registry
+
+ROOT = Path(__file__).resolve().parents[1]
+EXAMPLES = ROOT / "docs/examples"
+TINY = ["--model", "vivit_fe_nano", "--size", "32", "--frames", "8", "--epochs", "1"]
+
+
+def run(script: str, *args: object) -> None:
+    """As ``python docs/examples/SCRIPT ARGS``, in this process."""
+    before = sys.argv
+    sys.argv = [script, *map(str, args)]
+    try:
+        runpy.run_path(str(EXAMPLES / script), run_name="__main__")
+    finally:
+        sys.argv = before
+
+
+@pytest.fixture(scope="module")
+def trained(clip_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("example") / "run"
+    run("train_on_a_folder.py", clip_folder, out, *TINY, "--batch", 8)
+    return out
+
+
+def test_there_is_a_test_for_every_example() -> None:
+    here = Path(__file__).read_text(encoding="utf-8")
+    assert [path.name for path in EXAMPLES.glob("*.py") if f'run("{path.name}"' not in here] == []
+
+
+def test_train_on_a_folder(trained: Path) -> None:
+    record = json.loads((trained / "record.json").read_text())
+    assert (record["recipe"], record["status"], len(record["stages"])) == ("sfa", "ok", 2)
+    assert json.loads((trained / "eval-val-2x1/eval.json").read_text())["scored"] == 2
+
+
+def test_predict_clips(trained: Path, clip_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run("predict_clips.py", trained, clip_folder / "moves_down", clip_folder / "none.mp4")
+    lines = capsys.readouterr().out.splitlines()
+    assert "not labelled" in lines[0]
+    assert "none.mp4" in lines[0]
+    shares = [float(re.findall(r"\d\.\d{3}", line)[0]) for line in lines[1:]]
+    assert len(shares) == 6
+    assert shares == sorted(shares)
+
+
+def test_read_a_clip(clip_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run("read_a_clip.py", clip_folder / "moves_right/0.mp4", tmp_path / "strip.png")
+    assert capsys.readouterr().out.startswith("8 frames of 3 x 32 x 32, uint8")
+    strip = cv2.imread(str(tmp_path / "strip.png"))
+    frames = kl.read_clip(clip_folder / "moves_right/0.mp4", frames=8).frames
+    assert np.array_equal(strip[:, 32:64, ::-1], frames[1].transpose(1, 2, 0))
+
+
+def test_custom_encoder(capsys: pytest.CaptureFixture[str]) -> None:
+    run("custom_encoder.py", "vit_tiny_patch16_224", 32)
+    assert "features: (1, 4, 192); logits: (1, 10)" in capsys.readouterr().out
+
+
+def test_compare_recipes(clip_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run("compare_recipes.py", f"folder:{clip_folder}", tmp_path, *TINY)
+    assert "of the conventional training time" in capsys.readouterr().out
+    page = (tmp_path / "report.html").read_text()
+    assert "conventional" in page
+    assert "sfa" in page
+
+
+def test_ut_interaction(tmp_path: Path) -> None:
+    lines = ["file,label,sequence,suggested_split"]
+    lines += [f"set1/{n}.avi,{'push' if n % 2 else 'kick'},{n // 2},{'test' if n == 3 else 'train'}" for n in range(8)]
+    (tmp_path / "splits.csv").write_text("\n".join(lines))
+    (tmp_path / "set1").mkdir()
+    for n in range(8):
+        (tmp_path / f"set1/{n}.avi").touch()
+    run("ut_interaction.py", tmp_path, tmp_path / "fold.csv", "--fold", "1/4")
+    held_out = [row.group for row in kl.load_set(f"csv:{tmp_path / 'fold.csv'}").rows if row.split == "val"]
+    assert held_out == ["1", "1"]
+
+
+def page_examples() -> dict[str, str]:
+    """The complete examples of docs/models.md by what they register."""
+    text = (ROOT / "docs/models.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    named = {
+        name: next((b for b in blocks if name in b), "") for name in ("vivit_fe_dinov2_s", "framenet_r18", "lines:")
+    }
+    assert all(named.values())
+    return named
+
+
+def execute(code: str) -> dict[str, Any]:
+    names: dict[str, Any] = {"__name__": "example"}
+    exec(compile(code, "docs/models.md", "exec"), names)
+    return names
+
+
+@pytest.fixture
+def own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an example registers is forgotten after the test."""
+    registry.list_models()
+    sets.list_sets()
+    monkeypatch.setattr(registry, "_MODELS", dict(registry._MODELS))
+    monkeypatch.setattr(sets, "_SETS", dict(sets._SETS))
+
+
+@pytest.mark.usefixtures("own_registry")
+def test_a_variant_as_the_page_adds_it() -> None:
+    execute(page_examples()["vivit_fe_dinov2_s"])
+    with torch.device("meta"):
+        model = kl.create_model("vivit_fe_dinov2_s", num_classes=10)
+    assert (model.width, model.tubelet, model.temporal.tubelets) == (384, 1, 16)
+
+
+@pytest.mark.usefixtures("own_registry")
+def test_a_model_and_a_set_as_the_page_adds_them(clip_folder: Path, tmp_path: Path) -> None:
+    execute(page_examples()["framenet_r18"])
+    execute(page_examples()["lines:"])
+    clips = sorted(clip_folder.glob("*/*.mp4"))
+    (tmp_path / "list.txt").write_text("".join(f"{clip} {clip.parent.name}\n" for clip in clips))
+    config = kl.recipes.sfa(
+        data=f"lines:{tmp_path / 'list.txt'}", model="framenet_r18", frames=8, size=32, epochs=1, out=tmp_path / "run"
+    )
+    trained = kl.train(config)
+    assert trained.record.stages[1]["froze"] == ["encoder.*"]
+    assert trained.record.trained_params < trained.record.params
+    assert kl.predict(trained, clips[:1])[0].labels["label"][0]["label"] in {"moves_right", "moves_down"}
