@@ -224,12 +224,13 @@ def from_json(data: dict[str, Any], kind: type = TrainConfig) -> Any:
 
 def differences(a: Any, b: Any) -> dict[str, tuple[Any, Any]]:
     """Dotted field name -> (value in a, value in b) wherever two configs differ."""
-    flat_a, flat_b = _flatten(to_json(a)), _flatten(to_json(b))
+    flat_a, flat_b = flatten(to_json(a)), flatten(to_json(b))
     names = [*flat_a, *(name for name in flat_b if name not in flat_a)]
     return {n: (flat_a.get(n), flat_b.get(n)) for n in names if flat_a.get(n) != flat_b.get(n)}
 
 
-def _flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
+def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
+    """JSON values as dotted field name -> value; a list of objects by position."""
     if isinstance(tree, dict):
         pairs: Any = tree.items()
     elif isinstance(tree, list) and tree and isinstance(tree[0], dict):
@@ -238,7 +239,7 @@ def _flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
         return {prefix: tree}
     flat: dict[str, Any] = {}
     for key, value in pairs:
-        flat |= _flatten(value, f"{prefix}.{key}" if prefix else str(key))
+        flat |= flatten(value, f"{prefix}.{key}" if prefix else str(key))
     return flat
 
 

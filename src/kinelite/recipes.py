@@ -1,7 +1,7 @@
 """Recipes: functions that return one complete, frozen config.
 
-Any field of `TrainConfig` can be given: ``recipes.sfa(data="folder:clips/", epochs=10)``. On the command line a recipe is
-the word after ``kinelite train``, and every field is a flag.
+Any field of `TrainConfig` can be given: ``recipes.sfa(data="folder:clips/", epochs=10)``. On the command line a recipe
+is the word after ``kinelite train``, and every field is a flag.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ def sfa(**fields: Any) -> TrainConfig:
 
 
 def frozen(**fields: Any) -> TrainConfig:
-    """Ablation III of *Optimizing ViViT Training* (Table 1): spatial transformer frozen from the start, adapter, temporal
-    transformer from scratch.
+    """Ablation III of *Optimizing ViViT Training* (Table 1): spatial transformer frozen from the start, adapter,
+    temporal transformer from scratch.
 
     Example: kinelite train frozen --data folder:clips/ --model vivit_fe_ti --pretrained deit_tiny.safetensors
     Published on Something-Something V2: 38.8 % top-1 where conventional training has 64.5 % and SFA 63.9 %.

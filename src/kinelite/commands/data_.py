@@ -51,7 +51,8 @@ def check(flags: DataFlags) -> dict[str, Any]:
 
     manifest = load_set(flags.spec, flags.split)
     print(
-        f"Checking {len(manifest.rows)} clips of '{flags.spec}' with {flags.workers} threads: first, middle and last frame."
+        f"Checking {len(manifest.rows)} clips of '{flags.spec}' with {flags.workers} threads: "
+        "first, middle and last frame."
     )
     with _bar("clips checked") as tick:
         problems = check_manifest(manifest, flags.workers, tick)
@@ -62,7 +63,8 @@ def check(flags: DataFlags) -> dict[str, Any]:
     errors = [p for p in problems if p.level == "error"]
     notes = len(problems) - len(errors)
     print(
-        f"{len(errors)} problems and {notes} notes in {len(manifest.rows)} clips. Next: kinelite data stats {flags.spec}"
+        f"{len(errors)} problems and {notes} notes in {len(manifest.rows)} clips. "
+        f"Next: kinelite data stats {flags.spec}"
     )
     rows = [{"path": p.path, "reason": p.reason, "level": p.level} for p in problems]
     return {"clips": len(manifest.rows), "problems": rows, "errors": len(errors), "exit_code": 4 if errors else 0}

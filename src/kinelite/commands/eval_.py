@@ -12,7 +12,7 @@ import tyro
 
 from kinelite.cli import parse
 from kinelite.config import SplitConfig
-from kinelite.errors import DataError, UsageError
+from kinelite.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,7 @@ def main(args: list[str]) -> dict[str, Any]:
     flags = parse(EvalFlags, "kinelite eval", args)
     views = read_views(flags.views)
     from kinelite.train.assess import assess
+    from kinelite.train.evaluate import check_skipped
 
     record = assess(
         flags.run,
@@ -66,16 +67,11 @@ def main(args: list[str]) -> dict[str, Any]:
     )
     top5 = "" if record.top5 is None else f", top-5 {100 * record.top5:.1f} %"
     print(
-        f"top-1 {100 * (record.top1 or 0):.1f} %{top5}, calibration error {record.ece:.3f}; scored {record.clips} clips."
+        f"top-1 {100 * (record.top1 or 0):.1f} %{top5}, calibration error {record.ece:.3f}; "
+        f"scored {record.clips} clips."
     )
     print(f"Result in {record.out}. Next: kinelite report {flags.run}")
-    share = len(record.skipped) / max(1, len(record.skipped) + (record.scored or 0))
-    if share > flags.max_skipped:
-        first = record.skipped[0]
-        raise DataError(
-            f"{len(record.skipped)} clips could not be decoded ({100 * share:.0f} %, allowed {100 * flags.max_skipped:.0f} %). "
-            f"The first: {first['reason']}. See: kinelite data check SPEC"
-        )
+    check_skipped(record.skipped, len(record.skipped) + (record.scored or 0), flags.max_skipped)
     names = ("top1", "top5", "ece", "loss", "scored", "clips", "seconds", "per_class", "skipped", "out")
     return {name: getattr(record, name) for name in names}
 

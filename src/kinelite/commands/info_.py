@@ -29,7 +29,8 @@ def main(args: list[str]) -> dict[str, Any]:
     found = describe(flags.model)
     print(f"{found['name']}: {found['summary']}")
     print(
-        f"paper       {found['paper']}\nlicence     {found['licence']}\nweights     {found['weights'] or 'none published'}"
+        f"paper       {found['paper']}\nlicence     {found['licence']}\n"
+        f"weights     {found['weights'] or 'none published'}"
     )
     print(f"parameters  {found['params_m']:.3f} M at 400 classes, weights {found['weights_mib']:.0f} MiB in fp32")
     for part, count in found["params"].items():
@@ -37,7 +38,8 @@ def main(args: list[str]) -> dict[str, Any]:
     print(f"cost        {found['gmacs']:.2f} GMACs per clip")
     spec = found["spec"]
     print(
-        f"input       {spec['frames']} frames of {spec['size']} x {spec['size']}, mean {spec['mean']}, std {spec['std']}"
+        f"input       {spec['frames']} frames of {spec['size']} x {spec['size']}, "
+        f"mean {spec['mean']}, std {spec['std']}"
     )
     print(f"Next: kinelite train sfa --model {flags.model} --data SPEC")
     return found

@@ -36,7 +36,7 @@ def main(args: list[str]) -> dict[str, Any]:
 
 
 def read_config(args: list[str]) -> TrainConfig:
-    """RECIPE [--config FILE | flags] as a config."""
+    """RECIPE and flags as a config."""
     make = recipe(args[0])
     doc = (make.__doc__ or "").replace("\n    ", "\n")
     return parse(TrainConfig, f"kinelite train {args[0]}", args[1:], default=make(), description=doc)
@@ -72,5 +72,6 @@ def _help() -> str:
         "usage: kinelite train RECIPE [flags]\n\n"
         + "\n".join(lines)
         + "\n\nFlags of a recipe: kinelite train RECIPE --help\n"
-        "Example: kinelite train sfa --data folder:clips/ --model vivit_fe_ti --pretrained deit_tiny.safetensors --out runs/mine"
+        "Example: kinelite train sfa --data folder:clips/ --model vivit_fe_ti --pretrained deit_tiny.safetensors "
+        "--out runs/mine"
     )

@@ -24,7 +24,10 @@ class Run:
 
 
 def train(config: TrainConfig) -> Run:
-    """Run a config to its end, or continue the unfinished run in ``config.out``. Raises like the command line, as exceptions."""
+    """Run a config to its end, or continue the unfinished run in ``config.out``.
+
+    Raises what ends the command line with a sentence: UsageError, SetupError, DataError, RunError.
+    """
     return Run(Path(config.out), run_training(config))
 
 

@@ -54,7 +54,7 @@ def assess(
     record = EvalRecord(
         model=trained.name,
         data=spec_text,
-        split=on,
+        split=split_name(manifest, on),
         out=str(out),
         config=to_json(config) if config else {},
         environment=environment(),
@@ -71,8 +71,14 @@ def saved_config(trained: Trained) -> TrainConfig | None:
     return from_json(json.loads(path.read_text())) if path.is_file() else None
 
 
+def split_name(manifest: Manifest, on: str) -> str:
+    """The split that is scored, which is 'test' where 'val' was asked for and the set has none."""
+    return on if on == "all" else manifest.rows[0].split
+
+
 def choose_split(manifest: Manifest, on: str) -> Manifest:
-    """One split, or all rows for 'all'; 'val' falls back to 'test' where the set has only that, and says so."""
+    """One split, or all rows for 'all'; 'val' falls back to 'test' where the set has only that (the record says which).
+    Raises UsageError for a split that the set does not have."""
     if on == "all":
         return manifest
     part = manifest.only(on)
@@ -100,7 +106,8 @@ def in_order_of(trained: Trained, manifest: Manifest) -> Manifest:
         if missing:
             raise DataError(
                 f"The model was not trained on these labels of the set: {', '.join(missing[:5])}"
-                f"{' ...' if len(missing) > 5 else ''} ({len(missing)} in all). It knows: {', '.join(list(known)[:12])}."
+                f"{' ...' if len(missing) > 5 else ''} ({len(missing)} in all). "
+                f"It knows: {', '.join(list(known)[:12])}."
             )
         maps.append({i: known.get(name, -1) for i, name in enumerate(classes)})
     order = [list(manifest.tasks).index(task) for task in trained.tasks]

@@ -1,7 +1,7 @@
 """Checkpoints: one safetensors file each, written atomically, the last K kept.
 
-Tensors are prefixed ``model.``, ``optim.`` and ``ema.``; everything that is a number lives as JSON in the header. There is
-no random state: every draw is a function of (seed, stage, step), so there is nothing to save.
+Tensors are prefixed ``model.``, ``optim.`` and ``ema.``; everything that is a number lives as JSON in the header.
+There is no random state: every draw is a function of (seed, stage, step), so there is nothing to save.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ def _read(path: Path) -> Checkpoint:
     with safe_open(path, framework="pt") as file:
         header = json.loads((file.metadata() or {})["kinelite"])
         parts: dict[str, dict[str, Tensor]] = {"model": {}, "optim": {}, "ema": {}}
-        for name in file.keys():
+        for name in file.keys():  # noqa: SIM118  (not a dict)
             part, rest = name.split(".", 1)
             parts[part][rest] = file.get_tensor(name)
     return Checkpoint(

@@ -12,6 +12,7 @@ import torch
 from kinelite.errors import SetupError, unknown
 
 GIB = 1024**3
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 _STATUS = Path("/proc/self/status")
 _CLEAR = Path("/proc/self/clear_refs")
 
@@ -41,7 +42,9 @@ class Placement:
 
 
 def place(device: str = "auto", precision: str = "auto") -> Placement:
-    """Choose device and precision. Raises SetupError when the device asked for is not there."""
+    """Choose device and precision. Raises UsageError for an unknown one, SetupError when the device is not there."""
+    if precision not in PRECISIONS:
+        raise unknown("precision", precision, PRECISIONS, "kinelite train sfa --help")
     chosen, why = _device(device)
     kind = chosen.split(":")[0]
     if precision != "auto":

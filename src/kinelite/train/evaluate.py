@@ -115,6 +115,17 @@ def numbers(scores: Scores, manifest: Manifest) -> dict[str, Any]:
     return first | ({"tasks": tasks} if len(tasks) > 1 else {})
 
 
+def check_skipped(skipped: list[dict[str, Any]], clips: int, allowed: float) -> None:
+    """Raise DataError when more than the share ``allowed`` of ``clips`` could not be decoded."""
+    share = len(skipped) / max(1, clips)
+    if share > allowed:
+        raise DataError(
+            f"{len(skipped)} of {clips} clips could not be decoded "
+            f"({100 * share:.0f} %, allowed {100 * allowed:.0f} %). "
+            f"The first: {skipped[0]['reason']} See: kinelite data check SPEC"
+        )
+
+
 def worst_clips(scores: Scores, manifest: Manifest, count: int, out: Path) -> list[dict[str, Any]]:
     """The clips that the model was most sure about and wrong, each with a strip of frames written under ``out``."""
     probabilities = scores.logits[0].softmax(-1)

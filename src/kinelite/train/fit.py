@@ -41,7 +41,7 @@ def fit(job: Job) -> Part:
                 job.set_lr(part, lr)
                 loss, norm = train_step(job, part, batch)
                 p.batch, p.stage_step, p.step = p.batch + 1, p.stage_step + 1, p.step + 1
-                p.skipped += len(batch.skipped)
+                job.count_skipped(batch)
                 began = job.clock(began)
                 if job.log_due(part):
                     job.log_step(part, loss, lr, norm)

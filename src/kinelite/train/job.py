@@ -13,9 +13,10 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from kinelite.config import TrainConfig
+from kinelite.data.dataset import Batch
 from kinelite.data.loader import choose_workers
 from kinelite.data.manifest import Manifest
-from kinelite.errors import RunError
+from kinelite.errors import DataError, RunError
 from kinelite.train.checkpoint import Checkpoint, Progress, list_checkpoints, save_checkpoint
 from kinelite.train.device import PeakMemory, Placement
 from kinelite.train.evaluate import numbers, score
@@ -48,6 +49,7 @@ class Job:
     asked_to_stop: str = ""
     _saved_at: float = field(default_factory=time.perf_counter)
     _old_handlers: dict[int, Any] = field(default_factory=dict)
+    _undecodable: set[int] = field(default_factory=set)
 
     @property
     def checkpoints(self) -> Path:
@@ -68,8 +70,9 @@ class Job:
         p, stage = self.progress, part.stage
         total = sum(q.numel() for q in part.model.parameters())
         self.log.say(
-            f"Stage {p.stage + 1}/{len(self.config.stages)} '{stage.name}': {stage.frames} frames, {stage.epochs} epochs, "
-            f"{trained / 1e6:.2f} of {total / 1e6:.2f} M parameters train; frozen: {part.frozen}; {origin}."
+            f"Stage {p.stage + 1}/{len(self.config.stages)} '{stage.name}': {stage.frames} frames, "
+            f"{stage.epochs} epochs, {trained / 1e6:.2f} of {total / 1e6:.2f} M parameters train; "
+            f"frozen: {part.frozen}; {origin}."
         )
         if p.stage_step == 0:
             self.log.row(
@@ -94,6 +97,17 @@ class Job:
     def set_lr(self, part: Part, lr: float) -> None:
         """Set the rate of this step."""
         set_lr(part.optimizer, lr)
+
+    def count_skipped(self, batch: Batch) -> None:
+        """Name each clip that cannot be decoded once, with the count. Raises DataError when there is no other left."""
+        self.progress.skipped += len(batch.skipped)
+        clips = len(self.training.rows)
+        for index, reason in batch.skipped:
+            if index not in self._undecodable:
+                self._undecodable.add(index)
+                self.log.say(f"  left out, {len(self._undecodable)} of {clips} training clips so far: {reason}")
+        if len(self._undecodable) == clips:
+            raise DataError(f"None of {clips} training clips can be decoded. See: kinelite data check SPEC")
 
     def log_due(self, part: Part) -> bool:
         """About twenty rows per epoch, and the last step of it."""
@@ -162,12 +176,7 @@ class Job:
         found = self._score(part)
         p.eval_s += time.perf_counter() - began
         part.schedule.observe(found["top1"])
-        if found["top1"] > p.best:
-            p.best, p.stale = found["top1"], 0
-            if keep.select == "best":
-                save_best(self.out, part)
-        else:
-            p.stale += 1
+        p.best, p.stale = max(p.best, found["top1"]), 0 if found["top1"] > p.best else p.stale + 1
         if keep.early_stop and p.stale >= keep.early_stop:
             p.stage_done = True
             self.log.say(f"No progress in {p.stale} evaluations: stage '{part.stage.name}' ends.")
@@ -188,6 +197,8 @@ class Job:
             score(part.forward, self.validation, part.spec, self.fabric.device, batch=batch, workers=workers),
             self.validation,
         )
+        if self.config.keep.select == "best" and found["top1"] > self.progress.best:
+            save_best(self.out, part)
         train_mode(part.model)
         if part.ema:
             part.ema.swap()
@@ -200,7 +211,7 @@ class Job:
         p.wait_s, part.loader.wait_s = p.wait_s + part.loader.wait_s, 0.0
         if part.ema:
             part.ema.swap()
-        if self.config.keep.select == "best":
+        if self.config.keep.select == "best" and p.best >= 0:
             load_best(self.out, part)
         p.finished_stages.append(
             {

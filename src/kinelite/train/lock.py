@@ -13,6 +13,7 @@ from kinelite.records import explained
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Hold the folder's lock. Raises UsageError when another process holds it; a killed one never leaves it locked."""
+    # lockf, not flock: the processes that decode inherit an flock and would hold it for seconds after a kill.
     try:
         import fcntl
     except ImportError:  # Windows: no advisory locks, the user sees to it
@@ -22,8 +23,8 @@ def locked(folder: Path) -> Iterator[None]:
         file = open(folder / ".lock", "a")  # noqa: SIM115  (held until the run ends)
     with file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
             raise UsageError(
                 f"Another process is training in '{folder}'. Wait for it, or choose another --out."
             ) from None

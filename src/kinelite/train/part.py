@@ -85,7 +85,8 @@ def build_part(
     if previous is not None and stage.init == "previous":
         origin = f"from the stage before; {load_weights(model, previous)}"
     if resume:
-        model.load_state_dict(resume.model)
+        # Not load_state_dict: an adapter of an earlier stage is in the checkpoint and not yet in the model.
+        load_weights(model, resume.model)
         origin = f"continued from {resume.path.name}"
     frozen = freeze(model, stage.freeze)
     optimizer = make_optimizer(model, config.optim, stage.lr or config.optim.lr)

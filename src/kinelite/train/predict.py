@@ -40,9 +40,10 @@ def predict(
     device: str = "auto",
     precision: str = "auto",
 ) -> list[Prediction]:
-    """Predict files, the videos in folders, and glob patterns, in that order. Every clip is in the result, also a bad one.
+    """Predict files, the videos in folders, and glob patterns, in that order. A bad clip is in the result too.
 
-    Raises UsageError when there is no trained model or ``top`` is below 1, DataError when nothing matches.
+    Raises UsageError when there is no trained model or ``top`` is below 1, DataError for a folder or pattern without
+    a video.
     """
     if top < 1:
         raise UsageError(f"--top {top}: at least 1.")
@@ -67,21 +68,24 @@ def predict(
 
 
 def find_clips(given: Sequence[str | Path]) -> list[str]:
-    """Files as they are, videos below folders, matches of patterns; each once. Raises DataError when there is none.
+    """Files as they are, videos below folders, matches of patterns; each once. Raises DataError naming what holds none.
 
     A plain path that does not exist stays in the list, so that it is reported with the others.
     """
     found: list[str] = []
+    empty: list[str] = []
     for item in map(str, given):
         if Path(item).is_dir():
-            found += sorted(str(p) for p in Path(item).rglob("*") if p.is_file() and p.suffix.lower() in VIDEO_SUFFIXES)
+            here = sorted(str(p) for p in Path(item).rglob("*") if p.is_file() and p.suffix.lower() in VIDEO_SUFFIXES)
         elif any(c in item for c in "*?[") and not Path(item).exists():
-            found += sorted(p for p in glob.glob(item, recursive=True) if Path(p).is_file())
+            here = sorted(p for p in glob.glob(item, recursive=True) if Path(p).is_file())
         else:
-            found.append(item)
-    if not found:
+            here = [item]
+        empty += [] if here else [item]
+        found += here
+    if empty or not found:
         raise DataError(
-            f"No video found in: {', '.join(map(str, given))}. Give files, folders or patterns such as 'takes/*.mp4'."
+            f"No video found in: {', '.join(empty)}. Give files, folders or patterns such as 'takes/*.mp4'."
         )
     return list(dict.fromkeys(found))
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import math
 import shlex
 import sys
 import warnings
@@ -19,15 +18,18 @@ from kinelite.config import TrainConfig, differences, from_json, to_json
 from kinelite.data.loader import choose_workers
 from kinelite.data.manifest import Manifest
 from kinelite.data.sets import load_set
-from kinelite.errors import DataError, RunError, UsageError
-from kinelite.records import EvalRecord, TrainRecord, environment, explained, truncate_jsonl, write_json
+from kinelite.errors import DataError, RunError, SetupError, UsageError
+from kinelite.limits import check_config
+from kinelite.models.weights import load_weights
+from kinelite.records import EvalRecord, TrainRecord, environment, explained, from_dict, truncate_jsonl, write_json
 from kinelite.train.checkpoint import Checkpoint, load_latest
 from kinelite.train.device import PeakMemory, Placement, place
-from kinelite.train.evaluate import evaluate
+from kinelite.train.evaluate import check_skipped, evaluate
 from kinelite.train.fit import fit
 from kinelite.train.job import Interrupted, Job
 from kinelite.train.lock import locked
 from kinelite.train.log import RunLog
+from kinelite.train.outcome import explain, write_record
 from kinelite.train.part import Part, build_part
 from kinelite.train.trained import save_trained
 
@@ -42,6 +44,7 @@ def train(config: TrainConfig, command: str | None = None) -> TrainRecord:
     Raises UsageError when the folder holds another run, DataError for unusable data, RunError when training fails.
     """
     config = config.resolved()
+    check_config(config)
     out = Path(config.out)
     with explained(out):
         out.mkdir(parents=True, exist_ok=True)
@@ -69,7 +72,8 @@ def check_folder(out: Path, config: TrainConfig) -> None:
     if differs:
         lines = "\n".join(f"  {name}: {old!r} there, {new!r} now" for name, (old, new) in differs.items())
         raise UsageError(
-            f"'{out}' holds a run of another config:\n{lines}\nContinue it with its own values, or choose another --out."
+            f"'{out}' holds a run of another config:\n{lines}\n"
+            "Continue it with its own values, or choose another --out."
         )
 
 
@@ -90,7 +94,8 @@ def split_of(manifest: Manifest) -> tuple[Manifest, Manifest]:
         seen = {row.labels[i] for row in training.rows}
         if len(seen) < 2:
             raise DataError(
-                f"All training clips of '{manifest.name}' have the same {task} of {len(classes)}; at least two are needed."
+                f"All training clips of '{manifest.name}' have the same {task} of {len(classes)}; "
+                "at least two are needed."
             )
     return training, held_out
 
@@ -99,8 +104,8 @@ def _finished(out: Path) -> TrainRecord | None:
     path = out / "record.json"
     if not path.exists():
         return None
-    with contextlib.suppress(json.JSONDecodeError, TypeError):
-        record = TrainRecord(**json.loads(path.read_text()))
+    with contextlib.suppress(json.JSONDecodeError, DataError):
+        record = from_dict(TrainRecord, json.loads(path.read_text()))
         return record if record.status == "ok" else None
     return None
 
@@ -109,6 +114,8 @@ def _open(config: TrainConfig, manifest: Manifest, training: Manifest, held_out:
     placement = place(config.device, config.precision)
     fabric = make_fabric(placement)
     log = RunLog(out / "metrics.jsonl")
+    for leftover in out.glob(".*.tmp"):
+        leftover.unlink(missing_ok=True)  # of a write that a kill cut short
     found = load_latest(out / "checkpoints")
     if found and found.data != manifest.fingerprint():
         raise UsageError(
@@ -172,14 +179,15 @@ def _run(job: Job, manifest: Manifest, held_out: Manifest, command: str) -> Trai
         save_trained(part, manifest, job.config, job.out)
         return _conclude(job, part, held_out, command)
     except Interrupted as stop:
-        _record(job, command, status="stopped", message=str(stop))
+        write_record(job, command, status="stopped", message=str(stop))
         raise Interrupted(f"{stop} Continue with:\n  {command}") from None
-    except RunError as error:
-        _record(job, command, status="failed", message=str(error))
+    except (RunError, DataError, SetupError) as error:
+        with contextlib.suppress(SetupError):  # the disk may be what is full
+            write_record(job, command, status="failed", message=str(error))
         raise
-    except torch.OutOfMemoryError as error:
-        message = _out_of_memory(job, str(error))
-        _record(job, command, status="oom", message=message)
+    except RuntimeError as error:
+        status, message = explain(job, error)
+        write_record(job, command, status=status, message=message)
         raise RunError(message) from error
     finally:
         job.log.stop()
@@ -187,12 +195,13 @@ def _run(job: Job, manifest: Manifest, held_out: Manifest, command: str) -> Trai
 
 
 def _trained_part(job: Job) -> Part:
-    last = len(job.config.stages)
-    if job.progress.stage < last or job.resume is None:
+    p, resume = job.progress, job.resume
+    trained = p.stage == len(job.config.stages) or (p.stage > 0 and p.stage_step == 0 and job.out_of_time())
+    if resume is None or not trained:
         return fit(job)
     # Killed between the last step and the record: only the evaluation is left.
-    part, _ = build_part(job.config, job.training, job.fabric, last - 1, None)
-    part.model.load_state_dict(job.resume.model)
+    part, _ = build_part(job.config, job.training, job.fabric, p.stage - 1, None)
+    load_weights(part.model, resume.model)
     return part
 
 
@@ -226,64 +235,11 @@ def _conclude(job: Job, part: Part, held_out: Manifest, command: str) -> TrainRe
             **found,
         ),
     )
-    message = f"stopped after --max-hours {config.max_hours}" if job.out_of_time() else ""
-    return _record(job, command, status="ok", message=message, top1=found["top1"], top5=found["top5"])
-
-
-def _record(job: Job, command: str, **result: Any) -> TrainRecord:
-    config, p = job.config, job.progress
-    stages = p.finished_stages
-    record = TrainRecord(
-        recipe=config.recipe,
-        model=config.model,
-        data=config.data,
-        train_seconds=p.train_s,
-        eval_seconds=p.eval_s,
-        data_wait_seconds=p.wait_s,
-        peak_memory_gib=p.peak_gib,
-        memory_kind="cuda" if job.memory.kind == "cuda" else "rss",
-        trained_params=stages[-1]["trained_params"] if stages else None,
-        params=_parameters(job),
-        frames=config.stages[-1].frames,
-        size=config.size,
-        epochs=sum(stage["epochs"] for stage in stages),
-        batch=config.batch,
-        precision=job.placement.precision,
-        device=job.placement.device,
-        seed=config.seed,
-        clips=len(job.training.rows),
-        steps=p.step,
-        stages=stages,
-        out=str(job.out),
-        config=to_json(config),
-        environment=environment(),
-        command=command,
-        **result,
-    )
-    write_json(job.out / "record.json", record)
-    return record
-
-
-def _parameters(job: Job) -> int | None:
-    from safetensors import safe_open
-
-    from kinelite.train.trained import FILE
-
-    path = job.out / FILE
-    if not path.is_file():
-        return None
-    with safe_open(path, framework="pt") as file:
-        return sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())
-
-
-def _out_of_memory(job: Job, text: str) -> str:
-    stage = job.config.stages[min(job.progress.stage, len(job.config.stages) - 1)]
-    half = max(1, (stage.micro_batch or job.config.batch) // 2)
-    first_line = text.splitlines()[0] if text else ""
-    return (
-        f"Out of memory in stage '{stage.name}' at {stage.frames} frames and {stage.micro_batch} clips per pass. "
-        f"The same gradient in less memory: --micro-batch {half} (with another --out). {first_line}"
-    )
+    check_skipped(found["skipped"], len(held_out.rows), config.clips.max_skipped)
+    notes = [f"stopped after --max-hours {config.max_hours:g}"] if job.out_of_time() else []
+    if job.progress.skipped:
+        notes.append(f"{job.progress.skipped} times a training clip could not be decoded and was left out")
+    return write_record(job, command, status="ok", message="; ".join(notes), top1=found["top1"], top5=found["top5"])
 
 
 def _command() -> str:

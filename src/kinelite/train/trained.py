@@ -62,7 +62,8 @@ def load_trained(run: str | Path, device: str | torch.device = "cpu") -> Trained
     if not path.is_file():
         unfinished = " The run is unfinished: repeat its train command." if (given / "checkpoints").is_dir() else ""
         raise UsageError(
-            f"No trained model at '{run}': looked for {path}.{unfinished} Train one with: kinelite train sfa --data SPEC"
+            f"No trained model at '{run}': looked for {path}.{unfinished} "
+            "Train one with: kinelite train sfa --data SPEC"
         )
     header = read_metadata(path)
     missing = {"model", "net", "spec", "tasks"} - set(header)

@@ -1,0 +1,53 @@
+"""Which numbers of a training config make sense. What names mean is checked where they are looked up."""
+
+from __future__ import annotations
+
+import math
+
+from kinelite.config import TrainConfig, flatten, to_json
+from kinelite.errors import UsageError
+
+# Field names -> smallest value, and the value that everything must stay below (None: no such limit).
+_LIMITS: dict[str, tuple[float, float | None]] = {
+    "clips.max_skipped": (0, None),
+    "clips.stride": (1, None),
+    "keep.early_stop": (0, None),
+    "keep.eval_epochs": (0, None),
+    "keep.every_s": (0, None),
+    "keep.every_steps": (0, None),
+    "keep.last": (1, None),
+    "keep.strips": (0, None),
+    "max_hours": (0, None),
+    "optim.clip_norm": (0, None),
+    "optim.ema": (0, 1),
+    "optim.label_smoothing": (0, 1),
+    "optim.layer_decay": (0, None),
+    "optim.lr": (0, None),
+    "optim.mixup": (0, None),
+    "optim.momentum": (0, 1),
+    "optim.plateau_factor": (0, None),
+    "optim.plateau_patience": (0, None),
+    "optim.warmup_epochs": (0, None),
+    "optim.weight_decay": (0, None),
+    "seed": (0, None),
+    "size": (1, None),
+    "workers": (-1, None),
+}
+_STAGE_LIMITS = {"batch": 1, "epochs": 0, "frames": 1, "lr": 0, "micro_batch": 1}
+
+
+def check_config(config: TrainConfig) -> None:
+    """Raise UsageError for a number that cannot be meant, such as no clips per step. Takes a resolved config."""
+    flat = flatten(to_json(config))
+    stages = {f"stages.{i}.{n}": (low, None) for i in range(len(config.stages)) for n, low in _STAGE_LIMITS.items()}
+    for name, (low, high) in (_LIMITS | stages).items():
+        value = flat[name]
+        # NaN is null in JSON and refused with it; only the size may be left open.
+        fits = name == "size" if value is None else low <= value < (high or math.inf)
+        if not fits:
+            below = f" and below {high:g}" if high else ""
+            raise UsageError(f"--{name.replace('_', '-')} {value}: at least {low:g}{below} is possible.")
+    if not config.stages:
+        raise UsageError("A training run needs at least one stage.")
+    if not config.keep.eval_epochs and (config.keep.select == "best" or config.keep.early_stop):
+        raise UsageError("--keep.select best and --keep.early-stop need evaluations: --keep.eval-epochs 1 or more.")

@@ -1,0 +1,81 @@
+"""What came of a run: its record, and the sentence for memory that ran out."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from safetensors import safe_open
+
+from kinelite.config import to_json
+from kinelite.records import Status, TrainRecord, environment, write_json
+from kinelite.train.job import Job
+from kinelite.train.trained import FILE
+
+
+def write_record(job: Job, command: str, **result: Any) -> TrainRecord:
+    """Write record.json: what the run was and what came of it (``result``)."""
+    config, p = job.config, job.progress
+    stages = p.finished_stages
+    record = TrainRecord(
+        recipe=config.recipe,
+        model=config.model,
+        data=config.data,
+        train_seconds=p.train_s,
+        eval_seconds=p.eval_s,
+        data_wait_seconds=p.wait_s,
+        peak_memory_gib=p.peak_gib,
+        memory_kind="cuda" if job.memory.kind == "cuda" else "rss",
+        trained_params=stages[-1]["trained_params"] if stages else None,
+        params=_parameters(job),
+        frames=stages[-1]["frames"] if stages else config.stages[-1].frames,
+        size=config.size,
+        epochs=sum(stage["epochs"] for stage in stages),
+        batch=config.batch,
+        precision=job.placement.precision,
+        device=job.placement.device,
+        seed=config.seed,
+        clips=len(job.training.rows),
+        steps=p.step,
+        stages=stages,
+        out=str(job.out),
+        config=to_json(config),
+        environment=environment(),
+        command=command,
+        **result,
+    )
+    write_json(job.out / "record.json", record)
+    return record
+
+
+def _parameters(job: Job) -> int | None:
+    path = job.out / FILE
+    if not path.is_file():
+        return None
+    with safe_open(path, framework="pt") as file:
+        names = file.keys()
+        return sum(math.prod(file.get_slice(name).get_shape()) for name in names)
+
+
+def explain(job: Job, error: RuntimeError) -> tuple[Status, str]:
+    """Status and message for what PyTorch raises when memory is gone or a decoding process died; others pass."""
+    text = str(error)
+    if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in text:
+        return "oom", _out_of_memory(job, text)
+    if "DataLoader worker" in text:
+        return "failed", (
+            f"A process that decodes clips died ({text.splitlines()[0]}). Often memory ran out: the same command with "
+            f"--workers 0 continues. Last good checkpoint: {job.last_good()}."
+        )
+    raise error
+
+
+def _out_of_memory(job: Job, text: str) -> str:
+    stage = job.config.stages[min(job.progress.stage, len(job.config.stages) - 1)]
+    half = max(1, (stage.micro_batch or job.config.batch) // 2)
+    first_line = text.splitlines()[0] if text else ""
+    return (
+        f"Out of memory in stage '{stage.name}' at {stage.frames} frames and {stage.micro_batch} clips per pass. "
+        f"The same gradient in less memory: --micro-batch {half} (with another --out). {first_line}"
+    )
