@@ -38,16 +38,14 @@ class SplitConfig:
 class ClipConfig:
     """How a clip becomes the frames that the model sees."""
 
-    sampling: Sampling = "sparse"
-    """sparse: one frame per equal segment. dense: every stride-th frame of a window."""
-    stride: int = 2
-    """Distance between frames under dense sampling."""
-    fit: Fit = "squash"
-    """squash: resize to size x size. crop: short side to size, then crop."""
+    sampling: Sampling | None = None
+    """sparse: one frame per equal segment. dense: every stride-th frame of a window. Default: the model's own."""
+    stride: int | None = None
+    """Distance between frames under dense sampling. Default: the model's own."""
+    fit: Fit | None = None
+    """squash: resize to size x size. crop: short side to size, then crop. Default: the model's own."""
     policy: str = "auto"
     """Augmentation policy; auto takes the one that the set names. `kinelite list policies`."""
-    decoder: Literal["auto", "pyav"] = "auto"
-    """Decoder of the clips."""
     max_skipped: float = 0.05
     """Share of undecodable clips that an evaluation accepts before it fails."""
 

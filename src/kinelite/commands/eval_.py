@@ -31,7 +31,7 @@ class EvalFlags:
     views: str = "1x1"
     """Temporal x spatial views per clip, averaged; 4x3 is ViViT's protocol."""
     out: Path | None = None
-    """Folder of the result (default: eval-DATA inside the run folder)."""
+    """Folder of the result (default: eval-SPLIT-VIEWS inside the run folder)."""
     batch: int = 16
     """Clips times views per forward pass."""
     workers: int = -1

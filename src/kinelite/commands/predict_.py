@@ -28,7 +28,7 @@ class PredictFlags:
     views: str = "1x1"
     """Temporal x spatial views per clip, averaged."""
     csv: Path | None = None
-    """Also write a CSV file: path, rank, label, probability, problem."""
+    """Also write a CSV file: path, task, rank, label, probability, problem."""
     batch: int = 8
     """Clips times views per forward pass."""
     device: str = "auto"

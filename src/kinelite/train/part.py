@@ -59,8 +59,9 @@ def build_model(config: TrainConfig, stage: Stage, tasks: dict[str, int]) -> tup
 
 
 def stage_spec(config: TrainConfig, spec: InputSpec) -> InputSpec:
-    """The model's input with the run's way of choosing frames; it travels with the weights."""
-    return replace(spec, sampling=config.clips.sampling, stride=config.clips.stride, fit=config.clips.fit)
+    """The model's input, with what the run chooses differently; it travels with the weights."""
+    asked = {"sampling": config.clips.sampling, "stride": config.clips.stride, "fit": config.clips.fit}
+    return replace(spec, **{name: value for name, value in asked.items() if value is not None})
 
 
 def build_part(

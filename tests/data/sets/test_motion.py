@@ -23,7 +23,7 @@ from sklearn.preprocessing import StandardScaler
 from kinelite.config import SplitConfig
 from kinelite.data.motion_scene import FRAMES, MOTIONS, RATE_HZ, SIZE, attributes, draw_scene
 from kinelite.data.sets import list_sets, load_set
-from kinelite.data.sets.motion import SEED, make_motion
+from kinelite.data.sets.motion import SEED, make_motion, unseen_clips
 from kinelite.errors import DataError, SetupError, UsageError
 
 CLIPS = 320
@@ -221,3 +221,12 @@ def test_the_set_is_listed() -> None:
     card = list_sets()["motion"]
     assert card.spec == "motion[:N]"
     assert "10 classes" in card.summary
+
+
+def test_unseen_clips_are_in_no_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KINELITE_CACHE", str(tmp_path))
+    paths, labels = unseen_clips(4)
+    assert len(set(labels)) == 4
+    known = {path.read_bytes() for path in make_motion(80).rglob("*.mp4")}
+    assert all(path.read_bytes() not in known for path in paths)
+    assert unseen_clips(4) == (paths, labels)

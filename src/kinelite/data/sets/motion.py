@@ -66,6 +66,26 @@ def make_motion(clips: int = DEFAULT_CLIPS, progress: Progress | None = None) ->
     return build_once(f"motion-{clips}-{digest}", lambda folder: _make(folder, clips, progress))
 
 
+def unseen_clips(count: int) -> tuple[list[Path], list[str]]:
+    """``count`` clips that are in no ``motion`` set, for trying out a model, and their true classes.
+
+    Raises SetupError when the cache cannot be written.
+    """
+    from kinelite.data.motion_scene import MOTIONS, parameters
+
+    classes = tuple(MOTIONS)
+    # Every third class, so that a few clips show different kinds of motion.
+    labels = [classes[3 * number % len(classes)] for number in range(count)]
+    digest = hashlib.sha256(f"{parameters()} {SEED + 1} {labels}".encode()).hexdigest()[:10]
+
+    def make(folder: Path) -> None:
+        for number, label in enumerate(labels):
+            _write(folder / f"unseen-{number}.mp4", label, (SEED + 1, number))
+
+    folder = build_once(f"motion-unseen-{count}-{digest}", make)
+    return [folder / f"unseen-{number}.mp4" for number in range(count)], labels
+
+
 def _make(folder: Path, clips: int, progress: Progress | None) -> None:
     from kinelite.data.motion_scene import MOTIONS
 
@@ -75,7 +95,9 @@ def _make(folder: Path, clips: int, progress: Progress | None) -> None:
         parent.mkdir(parents=True)
     # Threads are enough: drawing and coding leave the interpreter lock for most of their time.
     with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
-        tasks = [pool.submit(_write, row, number, classes) for number, row in enumerate(rows)]
+        tasks = [
+            pool.submit(_write, Path(row.path), classes[row.labels[0]], (SEED, number)) for number, row in enumerate(rows)
+        ]
         try:
             for made, task in enumerate(as_completed(tasks), start=1):
                 task.result()
@@ -86,13 +108,12 @@ def _make(folder: Path, clips: int, progress: Progress | None) -> None:
             raise
 
 
-def _write(row: Row, number: int, classes: tuple[str, ...]) -> None:
+def _write(path: Path, motion: str, seed: tuple[int, int]) -> None:
     import numpy as np
 
     from kinelite.data.motion_scene import draw_scene, encode, render
 
-    scene = draw_scene(classes[row.labels[0]], np.random.default_rng([SEED, number]))
-    Path(row.path).write_bytes(encode(render(scene)))
+    path.write_bytes(encode(render(draw_scene(motion, np.random.default_rng(seed)))))
 
 
 def _row(folder: Path, number: int, classes: tuple[str, ...]) -> Row:
