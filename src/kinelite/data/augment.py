@@ -189,6 +189,8 @@ def apply(frames: UInt8[np.ndarray, "t 3 h w"], draw: Draw, size: int) -> UInt8[
     """
     if draw.source != frames.shape[2:] or draw.size != size:
         raise ValueError(f"Drawn for {draw.source} -> {draw.size}, applied to {frames.shape[2:]} -> {size}.")
+    if _changes_nothing(draw):
+        return frames
     height, width = draw.source
     # A bilinear warp looks at 2x2 pixels and would skip the rest of a much larger frame: whole multiples are averaged
     # away first. What remains is a reduction below two.
@@ -207,6 +209,11 @@ def apply(frames: UInt8[np.ndarray, "t 3 h w"], draw: Draw, size: int) -> UInt8[
             top, left, box_height, box_width = draw.erase
             target[top : top + box_height, left : left + box_width] = 0
     return result.transpose(0, 3, 1, 2)
+
+
+def _changes_nothing(draw: Draw) -> bool:
+    same = np.allclose(draw.matrix, (1, 0, 0, 0, 1, 0), atol=1e-9) and draw.source == (draw.size, draw.size)
+    return same and not draw.colour and draw.erase is None
 
 
 _INVERSE_LINEAR = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP

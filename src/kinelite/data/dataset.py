@@ -72,12 +72,16 @@ class ClipDataset(torch.utils.data.Dataset):
             if self.policy is None:
                 frames = view_frames(row, self.spec, self.views)
             else:
-                frames = train_frames(row, self.spec, self.policy, np.random.default_rng([self.seed, epoch, index]))[
-                    None
-                ]
+                rng = np.random.default_rng([self.seed, epoch, index])
+                frames = train_frames(row, self.spec, self.policy, rng)[None]
         except ClipError as error:
             return Sample(index, None, row.labels, str(error))
-        return Sample(index, torch.from_numpy(np.ascontiguousarray(frames)), row.labels)
+        return Sample(index, torch.from_numpy(_forwards(frames)), row.labels)
+
+
+def _forwards(frames: UInt8[np.ndarray, "v c t h w"]) -> UInt8[np.ndarray, "v c t h w"]:
+    """The same values without negative strides (a rotated file's view), which torch cannot take over."""
+    return np.ascontiguousarray(frames) if min(frames.strides) < 0 else frames
 
 
 def read_row(row: Row, choose: ChooseTimes) -> UInt8[np.ndarray, "t c h w"]:

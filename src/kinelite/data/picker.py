@@ -21,7 +21,8 @@ class Picker:
         self.times_s = times_s + min(1e-3, 0.25 * info.period_s)
         self.done = 0
         self.short_side = short_side
-        # One for all frames: a frame's own to_ndarray(format=...) sets the conversion up anew each time, ten times slower.
+        # One for all frames, on one thread: a frame's own to_ndarray(format=...) sets the conversion up anew each time and
+        # wakes a thread per core for it, which took a hundred times as long for small frames.
         self._reformatter = VideoReformatter()
         self._rotation: int | None = None
         self._display = (False, False, False)
@@ -41,7 +42,9 @@ class Picker:
             return
         rgb = self._rgb(frame)
         if self.frames is None:
-            self.frames = np.empty((len(self.times_s), *rgb.shape), dtype=np.uint8)
+            # Colours stay side by side in memory, as the decoder gives them and OpenCV wants them.
+            channels, height, width = rgb.shape
+            self.frames = np.empty((len(self.times_s), height, width, channels), np.uint8).transpose(0, 3, 1, 2)
         self.frames[self.done : upto] = rgb
         self.pts_s[self.done : upto] = shown_s
         self.done = upto
@@ -64,7 +67,7 @@ class Picker:
             height, width = self.frames.shape[3:1:-1] if swap else self.frames.shape[2:]
         same = (height, width) == (frame.height, frame.width)
         resize = {} if same else {"width": width, "height": height, "interpolation": "AREA"}
-        image = self._reformatter.reformat(frame, format="rgb24", **resize).to_ndarray()
+        image = self._reformatter.reformat(frame, format="rgb24", threads=1, **resize).to_ndarray()
         image = image.transpose(2, 1, 0) if swap else image.transpose(2, 0, 1)
         return image[:, :: -1 if vertical else 1, :: -1 if horizontal else 1]
 
