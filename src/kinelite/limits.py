@@ -33,6 +33,8 @@ _LIMITS: dict[str, tuple[float, float | None]] = {
     "size": (1, None),
     "workers": (-1, None),
 }
+# What may be left open: the model decides.
+_OPTIONAL = ("clips.stride", "size")
 _STAGE_LIMITS = {"batch": 1, "epochs": 0, "frames": 1, "lr": 0, "micro_batch": 1}
 
 
@@ -42,8 +44,8 @@ def check_config(config: TrainConfig) -> None:
     stages = {f"stages.{i}.{n}": (low, None) for i in range(len(config.stages)) for n, low in _STAGE_LIMITS.items()}
     for name, (low, high) in (_LIMITS | stages).items():
         value = flat[name]
-        # NaN is null in JSON and refused with it; only the size may be left open.
-        fits = name == "size" if value is None else low <= value < (high or math.inf)
+        # NaN is null in JSON and refused with it.
+        fits = name in _OPTIONAL if value is None else low <= value < (high or math.inf)
         if not fits:
             below = f" and below {high:g}" if high else ""
             raise UsageError(f"--{name.replace('_', '-')} {value}: at least {low:g}{below} is possible.")
