@@ -12,9 +12,14 @@ from typing import Any
 from kinelite.cli import parse
 from kinelite.errors import RunError
 
-DATA = "motion:1280"
-SETTINGS = ("--data", DATA, "--model", "vivit_fe_nano", "--frames", "32", "--batch", "16", "--optim.lr", "1e-3")
-EPOCHS = {"conventional": ("--epochs", "12"), "sfa": ("--stages.0.epochs", "12", "--stages.1.epochs", "5")}
+DATA = "motion:1600"
+# Dense sampling as in ViViT: the encoder that stage 2 freezes has seen frames at the distance that stage 2 shows them.
+SETTINGS = (
+    *("--data", DATA, "--model", "vivit_fe_nano", "--frames", "32", "--batch", "8"),
+    *("--clips.sampling", "dense", "--clips.stride", "1", "--clips.policy", "none"),
+    *("--optim.lr", "5e-4", "--optim.weight-decay", "0.05"),
+)
+EPOCHS = {"conventional": ("--epochs", "20"), "sfa": ("--stages.0.epochs", "14", "--stages.1.epochs", "5")}
 RECIPES = ("conventional", "sfa")
 
 

@@ -89,9 +89,11 @@ def choose_workers(asked: int, device: str, clips: int) -> int:
 
 
 def _start_worker(_: int) -> None:
-    # A worker is one core: threads of its own would fight with the other workers. Ctrl-C is the trainer's business.
+    # A worker is one core: threads of its own would fight with the other workers. Stopping is the trainer's business:
+    # Ctrl-C and a scheduler's SIGTERM reach the whole group, and the trainer needs its workers to finish the step.
     import cv2
 
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for stop in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(stop, signal.SIG_IGN)
