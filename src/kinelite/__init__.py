@@ -28,8 +28,9 @@ _HOME = {
     "make_report": "kinelite.report.page",
     "predict": "kinelite.train.api",
     "read_clip": "kinelite.data.decode",
-    "train": "kinelite.train.api",
 }
+_MODULES = ("recipes", "train")
+"""Modules that are public names themselves; `kinelite.train` can be called."""
 
 __all__ = [
     "Run",
@@ -47,8 +48,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name == "recipes":
-        return importlib.import_module("kinelite.recipes")
+    if name in _MODULES:
+        return importlib.import_module(f"kinelite.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'kinelite' has no attribute '{name}'")
     found = getattr(importlib.import_module(_HOME[name]), name)

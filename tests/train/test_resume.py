@@ -117,7 +117,7 @@ def same(out: Path, whole: Whole) -> None:
 
 
 def kill_until(server: Server, whole: Whole, folder: Path, kills: int, rng: np.random.Generator, draw: Any) -> None:
-    """Kill runs until ``kills`` of them died by it; each that comes through to its end is compared, then a new one begins."""
+    """Kill runs until ``kills`` of them died of it; one that comes through is compared, and a new one begins."""
     done, number = 0, 0
     config = replace(whole.config, out=folder / "run-0")
     for _ in range(4 * kills):
