@@ -90,8 +90,8 @@ def test_ut_interaction(tmp_path: Path) -> None:
     for n in range(8):
         (tmp_path / f"set1/{n}.avi").touch()
     run("ut_interaction.py", tmp_path, tmp_path / "fold.csv", "--fold", "1/4")
-    held_out = [row.group for row in kl.load_set(f"csv:{tmp_path / 'fold.csv'}").rows if row.split == "val"]
-    assert held_out == ["1", "1"]
+    rows = kl.load_set(f"csv:{tmp_path / 'fold.csv'}").rows
+    assert [(row.split, row.group) for row in rows if row.split != "train"] == [("test", "1"), ("test", "1")]
 
 
 def page_examples() -> dict[str, str]:

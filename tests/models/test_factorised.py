@@ -23,7 +23,7 @@ ENCODERS = {
 @pytest.fixture
 def nano() -> nn.Module:
     torch.manual_seed(0)
-    return create_model("vivit_fe_nano", num_classes=5, frames=8).eval()
+    return create_model("vivit_fe_nano", num_classes=5, frames=8, net=NetConfig(tubelet=2)).eval()
 
 
 def test_classify_of_encode_is_forward(nano: nn.Module) -> None:
@@ -82,7 +82,7 @@ def test_several_tasks_give_a_dict_and_one_task_a_tensor() -> None:
 
 
 def test_dropout_before_the_classifier_only_in_training() -> None:
-    model = create_model("vivit_fe_nano", num_classes=5, frames=4, net=NetConfig(dropout=0.5))
+    model = create_model("vivit_fe_nano", num_classes=5, frames=4, net=NetConfig(tubelet=2, dropout=0.5))
     features = torch.randn(1, 2, 96)
     assert not torch.equal(model.classify(features), model.classify(features))
     model.eval()

@@ -26,9 +26,9 @@ from kinelite.models import encoder as encoder_module
 MOVINET = Path(__file__).resolve().parents[3] / "shared" / "weights" / "movinet_a0_stream.cow7.safetensors"
 
 
-def nano(classes: int = 5, frames: int = 8, seed: int = 0, **options: object) -> nn.Module:
+def nano(classes: int = 5, frames: int = 8, seed: int = 0, tubelet: int = 2) -> nn.Module:
     torch.manual_seed(seed)
-    return create_model("vivit_fe_nano", num_classes=classes, frames=frames, **options)
+    return create_model("vivit_fe_nano", num_classes=classes, frames=frames, net=NetConfig(tubelet=tubelet))
 
 
 def same(a: nn.Module, b: nn.Module, *, but: tuple[str, ...] = ("?",)) -> bool:
@@ -100,7 +100,7 @@ def test_equal_classes_keep_the_classifier_even_when_a_new_one_is_allowed() -> N
 
 
 def test_image_weights_fill_the_encoder_alone_and_half_precision_becomes_single() -> None:
-    image, model = nano(net=NetConfig(tubelet=1)), nano(seed=1)
+    image, model = nano(tubelet=1), nano(seed=1)
     before = {k: v.clone() for k, v in model.state_dict().items()}
     half = {k: v.half() for k, v in image.encoder.state_dict().items()} | {"head.weight": torch.zeros(1000, 96)}
     report = load_weights(model, half)
@@ -113,18 +113,18 @@ def test_image_weights_fill_the_encoder_alone_and_half_precision_becomes_single(
 
 
 def test_misfit_is_a_short_readable_difference() -> None:
-    model = create_model("vivit_fe_ti", frames=4)
+    model, small = create_model("vivit_fe_ti", frames=4), create_model("vivit_fe_nano", frames=4)
     with pytest.raises(UsageError) as error:
-        load_weights(model, create_model("vivit_fe_nano", frames=4).state_dict())
+        load_weights(model, small.state_dict())
     text = str(error.value)
-    assert "encoder.blocks.4.norm1.weight 192" in text
+    assert f"encoder.blocks.{len(small.encoder.blocks)}.norm1.weight 192" in text
     assert "encoder.cls_token: file 1x1x96, model 1x1x192" in text
     assert "more" in text
     assert len(text.splitlines()) <= 31
 
 
 def test_patches_of_another_size_are_a_misfit_not_a_resampling() -> None:
-    state = nano(net=NetConfig(tubelet=1)).encoder.state_dict()
+    state = nano(tubelet=1).encoder.state_dict()
     state["patch_embed.proj.weight"] = torch.zeros(96, 3, 14, 14)
     with pytest.raises(UsageError, match=r"patch_embed\.proj\.weight: file 96x3x14x14, model 96x6x16x16"):
         load_weights(nano(), state)
