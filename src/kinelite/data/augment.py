@@ -70,12 +70,14 @@ _SSV2 = Policy(
 POLICIES: Mapping[str, Policy] = MappingProxyType(
     {
         "none": Policy(),
+        "flip": Policy(hflip=0.5),
         "lightweight_kinetics": Policy(**{**vars(_SSV2), "hflip": 0.5, "degrees": 10.0}),
         "lightweight_ssv2": _SSV2,
         "lightweight_epic": Policy(**{**vars(_SSV2), "hflip": 0.5, "vflip": 0.5}),
     }
 )
-"""Appendix B.3 (Kinetics-400), B.2 (Something-Something V2), B.1 (EPIC-Kitchens-100); none only resizes."""
+"""none only resizes; flip also mirrors half of the clips, for small sets that train for few steps; the others are
+appendix B.3 (Kinetics-400), B.2 (Something-Something V2) and B.1 (EPIC-Kitchens-100)."""
 
 
 def policy(name: str) -> Policy:
