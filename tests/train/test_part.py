@@ -1,0 +1,46 @@
+"""What a stage trains with: the model's own way of reading clips, unless the run asks for another."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, fields, replace
+
+import pytest
+import torch
+
+from kinelite.config import ClipConfig, NetConfig, Stage, TrainConfig
+from kinelite.models import card
+from kinelite.train.part import build_model, stage_spec
+from kinelite.types import InputSpec
+
+SPARSE = InputSpec(16, 64, sampling="sparse", stride=4, fit="squash")
+DENSE = InputSpec(32, 224, sampling="dense", stride=2, fit="crop")
+ASKED = {"sampling": ("sparse", "dense"), "stride": (1, 7), "fit": ("squash", "crop")}
+
+
+@pytest.mark.parametrize("own", [SPARSE, DENSE])
+def test_a_run_that_asks_for_nothing_takes_the_models_own(own: InputSpec) -> None:
+    assert stage_spec(TrainConfig(), own) == own
+
+
+@pytest.mark.parametrize("own", [SPARSE, DENSE])
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in ASKED.items() for value in values])
+def test_what_a_run_asks_for_wins_and_the_rest_stays(name: str, value: str | int, own: InputSpec) -> None:
+    config = TrainConfig(clips=ClipConfig(**{name: value}))
+    assert stage_spec(config, own) == replace(own, **{name: value})
+
+
+def test_every_choice_of_clips_that_a_model_has_too_can_be_asked_for() -> None:
+    """A field that both have and `stage_spec` does not carry over would be ignored in silence."""
+    both = {field.name for field in fields(ClipConfig)} & set(asdict(SPARSE))
+    assert both == set(ASKED)
+
+
+@pytest.mark.parametrize("name", ["vivit_fe_nano", "vivit_fe_b"])
+def test_the_choice_travels_with_the_model(name: str) -> None:
+    config = TrainConfig(model=name, frames=4, net=NetConfig(tubelet=2))
+    with torch.device("meta"):
+        own, _ = build_model(config, Stage(frames=4), {"label": 3})
+        asked, _ = build_model(replace(config, clips=ClipConfig(stride=5, fit="crop")), Stage(frames=4), {"label": 3})
+    facts = card(name).spec
+    assert (own.spec.sampling, own.spec.stride, own.spec.fit) == (facts.sampling, facts.stride, facts.fit)
+    assert (asked.spec.sampling, asked.spec.stride, asked.spec.fit) == (facts.sampling, 5, "crop")
