@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from kinelite.data.dataset import Batch, ClipDataset, Key, collate
-from kinelite.data.loader import ClipLoader, EpochBatches, choose_workers, make_loader
+from kinelite.data.loader import ClipLoader, EpochBatches, choose_workers, leave_cores, make_loader
 from kinelite.data.manifest import Manifest
 from kinelite.data.sets import load_set
 from kinelite.types import InputSpec
@@ -111,12 +111,20 @@ def test_skipped_clips_are_named_and_the_others_stay(clips: Manifest, tmp_path: 
 
 
 def test_workers_asked_for_are_given_and_chosen_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kinelite.data.loader.cores", lambda: 8)
     assert choose_workers(3, "cpu", 100) == 3
-    for cores, device, clips, expected in (
-        (8, "cuda", 100, 7),
-        (8, "cuda", 2, 2),
-        (8, "cpu", 100, 1),
-        (1, "cpu", 9, 0),
-    ):
-        monkeypatch.setattr("os.sched_getaffinity", lambda _, n=cores: set(range(n)), raising=False)
-        assert choose_workers(-1, device, clips) == expected
+    assert choose_workers(-1, "cpu", 100) == 0
+    assert choose_workers(-1, "cuda", 100) == 7
+    assert choose_workers(-1, "cuda", 4) == 4
+
+
+def test_a_model_on_the_cpu_gets_the_cores_that_workers_leave(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kinelite.data.loader.cores", lambda: 4)
+    before = torch.get_num_threads()
+    try:
+        for workers, device, expected in ((0, "cpu", 4), (3, "cuda", 4), (3, "cpu", 1), (9, "cpu", 1)):
+            torch.set_num_threads(4)
+            leave_cores(workers, device)
+            assert torch.get_num_threads() == expected
+    finally:
+        torch.set_num_threads(before)

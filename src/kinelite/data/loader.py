@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import time
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ import torch
 from torch.utils.data import DataLoader, Sampler
 
 from kinelite.data.dataset import Batch, ClipDataset, Key, collate
+from kinelite.records import cores
 
 
 @dataclass
@@ -80,12 +80,20 @@ def make_loader(
 
 
 def choose_workers(asked: int, device: str, clips: int) -> int:
-    """``asked``, or for -1: cores less one for a GPU; on the CPU the model itself fills the cores, so one."""
+    """``asked``, or for -1: all cores but one for a GPU; none on the CPU, where they would take cores from the model.
+
+    On two cores a model on two threads beside one worker was ten times slower than either alone: at every barrier one
+    thread waits until the other one has a core again.
+    """
     if asked >= 0:
         return asked
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
-    wanted = 1 if device == "cpu" else max(1, cores - 1)
-    return 0 if cores == 1 else min(wanted, clips)
+    return 0 if device == "cpu" else min(max(1, cores() - 1), clips)
+
+
+def leave_cores(workers: int, device: str) -> None:
+    """Give a model on the CPU the cores that the workers leave (see `choose_workers`)."""
+    if device == "cpu" and workers:
+        torch.set_num_threads(max(1, min(torch.get_num_threads(), cores() - workers)))
 
 
 def _start_worker(_: int) -> None:
