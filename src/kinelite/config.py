@@ -212,7 +212,7 @@ def to_json(config: Any) -> dict[str, Any]:
     return msgspec.json.decode(msgspec.json.encode(config, enc_hook=_encode))
 
 
-def from_json(data: dict[str, Any], kind: type = TrainConfig) -> Any:
+def from_json(data: Any, kind: type = TrainConfig) -> Any:
     """A config from plain JSON values. Raises UsageError naming the field that does not fit."""
     try:
         return msgspec.convert(data, kind, dec_hook=_decode)

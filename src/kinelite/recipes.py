@@ -21,6 +21,7 @@ def conventional(**fields: Any) -> TrainConfig:
     """One stage: the whole model, end to end, on all frames. What SFA is compared with.
 
     Example: kinelite train conventional --data folder:clips/ --model vivit_fe_ti --pretrained deit_tiny.safetensors
+
     Cost: 1 (the unit of *Optimizing ViViT Training*, Figure 1).
     """
     return replace(TrainConfig(recipe="conventional", stages=(Stage("end-to-end"),)), **fields)
@@ -31,6 +32,7 @@ def sfa(**fields: Any) -> TrainConfig:
     frozen, a two-layer adapter, and the temporal transformer continued from the first stage.
 
     Example: kinelite train sfa --data folder:clips/ --model vivit_fe_ti --pretrained deit_tiny.safetensors
+
     Cost: 0.56 of conventional training published for ViViT-L at 128 frames; ours is in README.
     """
     stages = (Stage("short", frames=8), Stage("long", freeze=FROZEN, adapter=True))
@@ -42,6 +44,7 @@ def frozen(**fields: Any) -> TrainConfig:
     temporal transformer from scratch.
 
     Example: kinelite train frozen --data folder:clips/ --model vivit_fe_ti --pretrained deit_tiny.safetensors
+
     Published on Something-Something V2: 38.8 % top-1 where conventional training has 64.5 % and SFA 63.9 %.
     """
     stages = (Stage("frozen", freeze=FROZEN, adapter=True),)
@@ -52,6 +55,7 @@ def frozen_plain(**fields: Any) -> TrainConfig:
     """Ablation I of *Optimizing ViViT Training* (Table 1): as ``frozen``, without the adapter.
 
     Example: kinelite train frozen_plain --data folder:clips/ --model vivit_fe_ti --pretrained deit_tiny.safetensors
+
     Published on Something-Something V2: 27.8 % top-1.
     """
     return replace(TrainConfig(recipe="frozen_plain", stages=(Stage("frozen", freeze=FROZEN),)), **fields)

@@ -24,7 +24,7 @@ class InfoFlags:
 def main(args: list[str]) -> dict[str, Any]:
     """Parse, build on the meta device, print."""
     flags = parse(InfoFlags, "kinelite info", args)
-    from kinelite.models import describe
+    from kinelite.models.describe import describe
 
     found = describe(flags.model)
     print(f"{found['name']}: {found['summary']}")

@@ -11,8 +11,9 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from kinelite.config import Stage, TrainConfig
+from kinelite.data.augment import policy
 from kinelite.data.dataset import ClipDataset
-from kinelite.data.loader import ClipLoader, choose_workers, make_loader
+from kinelite.data.loader import ClipLoader, choose_workers, leave_cores, make_loader
 from kinelite.data.manifest import Manifest
 from kinelite.models import create_model
 from kinelite.models.weights import load_weights
@@ -56,6 +57,25 @@ def build_model(config: TrainConfig, stage: Stage, tasks: dict[str, int]) -> tup
         source = source / "model.safetensors" if source.is_dir() else source
         notes.append(str(load_weights(model, str(source), allow_new_head=True)))
     return model, "; ".join(notes) or "random weights"
+
+
+def check_stages(config: TrainConfig, manifest: Manifest) -> None:
+    """Raise UsageError for what any stage cannot build, before hours go into the ones ahead of it."""
+    augmentation(config.clips.policy, manifest)
+    tasks = {name: len(classes) for name, classes in manifest.tasks.items()}
+    for stage in config.stages:
+        with torch.device("meta"):
+            model: Any = create_model(config.model, heads=tasks, frames=stage.frames, size=config.size, net=config.net)
+            if stage.adapter:
+                model.add_adapter()
+        freeze(model, stage.freeze)
+
+
+def augmentation(asked: str, manifest: Manifest) -> str:
+    """Name of the augmentation policy: the set's own for 'auto'. Raises UsageError for an unknown one."""
+    name = manifest.policy if asked == "auto" else asked
+    policy(name)
+    return name
 
 
 def stage_spec(config: TrainConfig, spec: InputSpec) -> InputSpec:
@@ -109,11 +129,11 @@ def build_part(
 def _train_loader(
     config: TrainConfig, manifest: Manifest, stage: Stage, spec: InputSpec, number: int, device: str
 ) -> ClipLoader:
-    policy = manifest.policy if config.clips.policy == "auto" else config.clips.policy
     # Each stage has its own stream, or stage 2 would see the draws of stage 1 again.
     seed = config.seed * 1000 + number
-    clips = ClipDataset(manifest, spec, policy, seed=seed)
+    clips = ClipDataset(manifest, spec, augmentation(config.clips.policy, manifest), seed=seed)
     workers = choose_workers(config.workers, device, len(clips))
+    leave_cores(workers, device)
     return make_loader(
         clips, stage.batch or config.batch, shuffle=True, workers=workers, pin=device == "cuda", seed=seed
     )

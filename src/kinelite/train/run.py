@@ -22,7 +22,7 @@ from kinelite.errors import DataError, RunError, SetupError, UsageError
 from kinelite.limits import check_config
 from kinelite.models.weights import load_weights
 from kinelite.records import EvalRecord, TrainRecord, environment, explained, from_dict, truncate_jsonl, write_json
-from kinelite.train.checkpoint import Checkpoint, load_latest
+from kinelite.train.checkpoint import Checkpoint, list_checkpoints, load_latest
 from kinelite.train.device import PeakMemory, Placement, place
 from kinelite.train.evaluate import check_skipped, evaluate
 from kinelite.train.fit import fit
@@ -30,8 +30,8 @@ from kinelite.train.job import Interrupted, Job
 from kinelite.train.lock import locked
 from kinelite.train.log import RunLog
 from kinelite.train.outcome import explain, write_record
-from kinelite.train.part import Part, build_part
-from kinelite.train.trained import save_trained
+from kinelite.train.part import Part, build_part, check_stages
+from kinelite.train.trained import FILE, save_trained
 
 # A run may be continued with these changed: they do not alter what is learnt.
 FREE_FIELDS = ("out", "workers", "max_hours", "keep.every_steps", "keep.every_s", "keep.last", "keep.strips")
@@ -54,13 +54,17 @@ def train(config: TrainConfig, command: str | None = None) -> TrainRecord:
         return finished
     manifest = load_set(config.data, config.split)
     training, held_out = split_of(manifest)
+    check_stages(config, training)
     with locked(out):
         job = _open(config, manifest, training, held_out, out)
         return _run(job, manifest, held_out, command or _command())
 
 
 def check_folder(out: Path, config: TrainConfig) -> None:
-    """Raise UsageError, listing what differs, when ``out`` holds a run of another config."""
+    """Raise UsageError, listing what differs, when ``out`` holds a run of another config.
+
+    A folder in which nothing was learnt yet is free: the first command often has a slip.
+    """
     path = out / "config.json"
     if not path.exists():
         return
@@ -69,7 +73,7 @@ def check_folder(out: Path, config: TrainConfig) -> None:
     except (json.JSONDecodeError, UsageError) as error:
         raise UsageError(f"'{path}' cannot be read as a Kinelite config ({error}). Choose another --out.") from error
     differs = {k: v for k, v in differences(there, config).items() if k not in FREE_FIELDS}
-    if differs:
+    if differs and (list_checkpoints(out / "checkpoints") or (out / FILE).exists()):
         lines = "\n".join(f"  {name}: {old!r} there, {new!r} now" for name, (old, new) in differs.items())
         raise UsageError(
             f"'{out}' holds a run of another config:\n{lines}\n"
