@@ -21,8 +21,8 @@ SIZE = 64
 FRAMES = 48
 RATE_HZ = 24
 CYCLES = (1.5, 1.9)
-"""Range of the distance travelled in one clip. Frames drawn at random from 8 equal segments are at most a quarter of
-the clip apart, hence 0.48 cycles: below the half at which direction becomes ambiguous."""
+"""Range of the distance travelled in one clip. Of 8 sparse frames two neighbours are at most 11 frames apart, hence
+0.45 cycles: below the half at which direction becomes ambiguous."""
 RADIUS = (0.2, 0.45)
 """Smallest and largest radius of the shape, as a share of the picture; a cycle of size runs from one to the other."""
 QUANTISER = 24

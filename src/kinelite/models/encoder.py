@@ -35,7 +35,7 @@ class EncoderPlan:
     drop_path: float = 0.0
     inflate: Literal["central", "average"] = "central"
     overrides: Mapping[str, Any] = field(default_factory=dict)
-    """Changes to timm's model: patch_size, embed_dim, depth, num_heads."""
+    """Changes to timm's model: patch_size, embed_dim, depth, num_heads, weight_init."""
 
 
 def encoder_config(name: str) -> Any:
@@ -121,7 +121,12 @@ def from_image(
 
 @torch.no_grad()
 def start_with_sine_positions(encoder: nn.Module) -> None:
-    """Fill the learned positions of a timm ViT's patches with 2-D sines and cosines (rows first, as timm counts)."""
+    """Fill the learned positions of a timm ViT's patches, ``[1, 1 + rows * columns, d]``, with 2-D sines and cosines.
+
+    Patches count row by row, as timm does. A quarter of the channels each: sine and cosine of the row, then of the
+    column, at rates from 1 down to almost 1/10000 ("Better plain ViT baselines for ImageNet-1k", 2205.01580). The
+    class token's position, and channels beyond a multiple of four, stay as they are.
+    """
     positions: Any = encoder.get_parameter("pos_embed")
     rows, columns = encoder.get_submodule("patch_embed").grid_size  # type: ignore[misc]
     quarter = positions.shape[-1] // 4

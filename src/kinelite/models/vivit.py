@@ -60,7 +60,7 @@ class ViViTFE(Factorised):
 
 
 def build(order: Order, encoder: str, *, tubelet: int, layers: int, **overrides: Any) -> ViViTFE:
-    """The model of an order. ``overrides`` change the timm encoder (patch_size, embed_dim, depth, num_heads).
+    """The model of an order. ``overrides`` change the timm encoder (patch_size, embed_dim, depth, ...).
 
     An encoder named in ``order.net`` takes the place of the variant's, without the overrides and at its own size.
     """
