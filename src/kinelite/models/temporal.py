@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from kinelite.errors import UsageError
 
-
 POSITION_STD = 0.2
 """Spread of the positions at the start. Scenic's 0.02 is so small beside the features that on small sets the order of
 the frames is learnt late or never; docs/log.md has the measurement."""
