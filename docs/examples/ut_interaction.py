@@ -2,9 +2,9 @@
 
 usage: python ut_interaction.py ROOT OUT.csv [--fold K/N]
 
-ROOT holds set1/, set2/ and splits.csv (columns file, label, sequence, suggested_split). Without --fold the suggested test
-sequences are held out and all others train; with it, every N-th sequence from the K-th on is held out (N = 20: leave one
-sequence out). Windows without an action, which splits.csv lists as 'extra', are left out.
+ROOT holds set1/, set2/ and splits.csv (columns file, label, sequence, suggested_split). Without --fold the suggested
+test sequences are held out and all others train; with it, every N-th sequence from the K-th on is held out (N = 20:
+leave one sequence out). Windows without an action, which splits.csv lists as 'extra', are left out.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 A fork of a process that has imported everything costs milliseconds where a new one costs seconds, and this process has
 never computed anything, so that its children start clean. One JSON request per line of standard input: {"config": file,
 "delay_s": kill after so long} or {"config": file, "point": name, "call": n} (the child kills itself at the n-th time
-that it passes that point of a write). One JSON answer per line: {"signal", "code", "seconds", "passed": {point: times}}.
+that it passes that point of a write). One JSON answer per line: {"signal", "code", "seconds",
+"passed": {point: times}}.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -36,9 +37,10 @@ def test_layer_decay_falls_from_head_to_patches(model: nn.Module) -> None:
     by_name = {n: scale[id(p)] for n, p in model.named_parameters()}
     assert by_name["head.label.weight"] == 1.0
     assert by_name["temporal.blocks.0.attn.qkv.weight"] == 1.0
-    blocks = [by_name[f"encoder.blocks.{i}.attn.qkv.weight"] for i in range(4)]
-    assert blocks == [0.5**4, 0.5**3, 0.5**2, 0.5]
-    assert by_name["encoder.patch_embed.proj.weight"] == 0.5**5
+    depth = len(model.encoder.blocks)
+    blocks = [by_name[f"encoder.blocks.{i}.attn.qkv.weight"] for i in range(depth)]
+    assert blocks == [0.5 ** (depth - i) for i in range(depth)]
+    assert by_name["encoder.patch_embed.proj.weight"] == 0.5 ** (depth + 1)
 
 
 def test_frozen_parameters_have_no_optimiser_state(model: nn.Module) -> None:
@@ -53,7 +55,7 @@ def test_cosine_warms_up_linearly_and_ends_near_zero() -> None:
     rates = [schedule.at(step) for step in range(100)]
     assert rates[:10] == pytest.approx([(i + 1) / 11 for i in range(10)])
     assert max(rates) == rates[10] == 1.0
-    assert all(a >= b for a, b in zip(rates[10:], rates[11:], strict=False))
+    assert all(a >= b for a, b in itertools.pairwise(rates[10:]))
     assert schedule.at(55) == pytest.approx(0.5)
     assert rates[-1] < 0.001
 

@@ -111,7 +111,8 @@ def train_frames(row: Row, spec: InputSpec, policy: str, rng: np.random.Generato
         return sparse_times(start_s, end_s, spec.frames, rng)
 
     frames = read_row(row, choose)
-    draw = augment.draw(augment.policy(policy), *frames.shape[-2:], spec.size, rng, spec.fit)
+    height, width = frames.shape[-2:]
+    draw = augment.draw(augment.policy(policy), height, width, spec.size, rng, spec.fit)
     return augment.apply(frames, draw, spec.size).transpose(1, 0, 2, 3)
 
 

@@ -21,8 +21,8 @@ class Picker:
         self.times_s = times_s + min(1e-3, 0.25 * info.period_s)
         self.done = 0
         self.short_side = short_side
-        # One for all frames, on one thread: a frame's own to_ndarray(format=...) sets the conversion up anew each time and
-        # wakes a thread per core for it, which took a hundred times as long for small frames.
+        # One for all frames, on one thread: a frame's own to_ndarray(format=...) sets the conversion up anew each time
+        # and wakes a thread per core for it, which took a hundred times as long for small frames.
         self._reformatter = VideoReformatter()
         self._rotation: int | None = None
         self._display = (False, False, False)

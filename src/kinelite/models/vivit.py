@@ -101,7 +101,8 @@ def vivit_fe_nano(order: Order) -> ViViTFE:
     sine positions ("Better plain ViT baselines for ImageNet-1k", 2205.01580)."""
     small = {"patch_size": 16, "embed_dim": 96, "depth": 2, "num_heads": 3, "weight_init": "jax"}
     model = build(order, "vit_tiny_patch16_224", tubelet=4, layers=2, **small)
-    start_with_sine_positions(model.encoder)
+    if order.net.encoder is None:
+        start_with_sine_positions(model.encoder)
     return model
 
 

@@ -111,7 +111,7 @@ class Ema:
     @torch.no_grad()
     def update(self) -> None:
         """Move the average towards the live weights by 1 - decay."""
-        torch._foreach_lerp_(list(self.average.values()), list(self.live.values()), 1 - self.decay)
+        torch._foreach_lerp_(list(self.average.values()), list(self.live.values()), 1 - self.decay)  # pyright: ignore[reportPrivateImportUsage]
 
     @torch.no_grad()
     def swap(self) -> None:

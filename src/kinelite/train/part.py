@@ -44,10 +44,10 @@ class Part:
         return dict(self.model.state_dict())
 
 
-def build_model(config: TrainConfig, stage: Stage, tasks: dict[str, int]) -> tuple[nn.Module, str]:
+def build_model(config: TrainConfig, stage: Stage, tasks: dict[str, int]) -> tuple[Any, str]:
     """A model for a stage from --pretrained or --init, and a sentence on what was loaded."""
     torch.manual_seed(config.seed)
-    model = create_model(config.model, heads=tasks, frames=stage.frames, size=config.size, net=config.net)
+    model: Any = create_model(config.model, heads=tasks, frames=stage.frames, size=config.size, net=config.net)
     model.spec = stage_spec(config, model.spec)
     notes = []
     if config.pretrained:

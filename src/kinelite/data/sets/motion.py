@@ -96,7 +96,8 @@ def _make(folder: Path, clips: int, progress: Progress | None) -> None:
     # Threads are enough: drawing and coding leave the interpreter lock for most of their time.
     with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
         tasks = [
-            pool.submit(_write, Path(row.path), classes[row.labels[0]], (SEED, number)) for number, row in enumerate(rows)
+            pool.submit(_write, Path(row.path), classes[row.labels[0]], (SEED, number))
+            for number, row in enumerate(rows)
         ]
         try:
             for made, task in enumerate(as_completed(tasks), start=1):
