@@ -1,4 +1,4 @@
-"""Who may import whom: types, config, records, errors <- models, data <- train <- cli, commands; report reads records."""
+"""Who may import whom: types, config, records, errors <- models, data <- train <- commands; report reads records."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_rooms_import_only_what_lies_below_them(file: Path) -> None:
     for name in imported(parsed(file)):
         if name != "kinelite" and not name.startswith("kinelite."):
             continue
-        there = (name.split(".") + [""])[1]
+        there = [*name.split("."), ""][1]
         there = "" if there == "__version__" else there
         assert there == here or there in ALLOWED[here], f"{here} must not import {name}"
 
