@@ -6,6 +6,7 @@ import importlib
 import json
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -45,6 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         print(f"kinelite {__version__}")
         return 0
+    shown, warnings.showwarning = warnings.showwarning, _warn
     try:
         return _run(args[0], args[1:])
     except KINELITE_ERRORS as error:
@@ -60,6 +62,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f"kinelite {args[0]}: {error}. See: kinelite doctor", file=sys.stderr)
         return 3
+    finally:
+        warnings.showwarning = shown
+
+
+def _warn(message: Warning | str, category: type[Warning], *_: Any) -> None:
+    """A warning as a sentence; the line of code that it came from is no use to the reader."""
+    print(f"warning: {message}", file=sys.stderr)
 
 
 def _run(verb: str, args: list[str]) -> int:

@@ -200,3 +200,22 @@ def test_every_frame_is_seen_even_of_one_frame_clips(kinelite: Any, small: Any, 
         "train", "conventional", "--data", f"folder:{tmp_path / 'clips'}", *small, "--out", tmp_path / "run"
     )
     assert done.code == 0, done.err
+
+
+def test_a_saved_config_can_be_passed_back_in(tmp_path: Path) -> None:
+    from kinelite.commands.train_ import read_config
+    from kinelite.config import to_json
+    from kinelite.errors import UsageError
+    from kinelite.recipes import sfa
+
+    saved = sfa(epochs=3, seed=7).resolved()
+    (tmp_path / "config.json").write_text(json.dumps(to_json(saved)))
+    assert read_config(["sfa", "--config", str(tmp_path / "config.json")]) == saved
+    assert read_config(["sfa", "--seed", "8", "--config", str(tmp_path / "config.json")]).seed == 8
+    for words, pattern in (
+        (["conventional", "--config", str(tmp_path / "config.json")], "kinelite train sfa"),
+        (["sfa", "--config", str(tmp_path / "none.json")], "no config can be read"),
+        (["sfa", "--config"], "no config can be read"),
+    ):
+        with pytest.raises(UsageError, match=pattern):
+            read_config(words)

@@ -21,7 +21,7 @@ SETTINGS = (
     # So small a model takes no longer for a clip than its decoding: one core for each.
     *("--workers", "1"),
 )
-# As many as each needs until its validation curve is flat; SFA's stages together see 17 epochs, conventional training 13.
+# As many as each needs until its validation curve is flat.
 EPOCHS = {
     "conventional": ("--epochs", "13"),
     "sfa": ("--stages.0.epochs", "11", "--stages.1.epochs", "6", "--stages.1.lr", "7e-4"),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 from kinelite.cli import parse
-from kinelite.config import TrainConfig
+from kinelite.config import TrainConfig, from_json
 from kinelite.errors import UsageError
 from kinelite.recipes import RECIPES, recipe
 from kinelite.records import TrainRecord
@@ -36,10 +37,30 @@ def main(args: list[str]) -> dict[str, Any]:
 
 
 def read_config(args: list[str]) -> TrainConfig:
-    """RECIPE and flags as a config."""
-    make = recipe(args[0])
+    """RECIPE [--config FILE] and flags as a config; flags change what the file says."""
+    make, flags = recipe(args[0]), args[1:]
     doc = (make.__doc__ or "").replace("\n    ", "\n")
-    return parse(TrainConfig, f"kinelite train {args[0]}", args[1:], default=make(), description=doc)
+    doc += "\n--config FILE starts from a saved config.json instead of the recipe's own values; flags change it."
+    default = make()
+    if "--config" in flags:
+        at = flags.index("--config")
+        default = _saved(flags[at + 1] if at + 1 < len(flags) else "", args[0])
+        flags = flags[:at] + flags[at + 2 :]
+    return parse(TrainConfig, f"kinelite train {args[0]}", flags, default=default, description=doc)
+
+
+def _saved(path: str, name: str) -> TrainConfig:
+    try:
+        config: TrainConfig = from_json(json.loads(Path(path).read_text()))
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"--config {path}: no config can be read there ({error}). Give a run's config.json."
+        ) from error
+    if config.recipe != name:
+        raise UsageError(
+            f"--config {path} is of recipe '{config.recipe}'. Try: kinelite train {config.recipe} --config {path}"
+        )
+    return config
 
 
 def result_of(record: TrainRecord) -> dict[str, Any]:

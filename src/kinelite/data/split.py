@@ -60,8 +60,13 @@ def refuse_options(split: SplitConfig, why: str) -> None:
 
 
 def check_train(rows: Iterable[Row], tasks: Mapping[str, tuple[str, ...]]) -> None:
-    """Raises DataError for a task with a single class, and for a class that has clips but none to train on."""
+    """Raises DataError for a task with a single class, and for a class that has clips but none to train on.
+
+    A set without any clip to train on is one to evaluate on, and may hold any classes.
+    """
     rows = tuple(rows)
+    if not any(row.split == "train" for row in rows):
+        return
     for index, (task, names) in enumerate(tasks.items()):
         if len(names) < 2:
             raise DataError(f"Only one class ('{''.join(names)}') in '{task}': nothing is to be told apart.")
