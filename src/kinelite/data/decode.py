@@ -177,6 +177,8 @@ class _Pass:
         self.count = 0
         self.jumped = False
         self.not_before = -np.inf
+        # A float once: a time base is a Fraction, whose arithmetic took a tenth of a small clip's decoding.
+        self.tick_s = float(info.time_base)
 
     def run(self) -> None:
         self._jump()
@@ -206,7 +208,7 @@ class _Pass:
                 if self.not_before == np.inf:
                     if not packet.is_keyframe or packet.pts is None:
                         continue
-                    self.not_before = float(packet.pts * self.info.time_base)
+                    self.not_before = packet.pts * self.tick_s
                 if self.wanted is not None:
                     context.skip_frame = "DEFAULT" if packet.pts in self.wanted else "NONREF"
                 yield from packet.decode()
@@ -239,7 +241,7 @@ class _Pass:
             return self.info.start_s + (self.count - 1) / self.info.fps
         if frame.pts is None:
             raise _Unordered
-        shown_s = float(frame.pts * self.info.time_base)
+        shown_s = frame.pts * self.tick_s
         if shown_s <= self.last_s:
             raise _Unordered
         return shown_s
@@ -249,7 +251,7 @@ class _Pass:
         if self.info.pts is None or frame.pts is None:
             return self.last_s
         after = int(np.searchsorted(self.info.pts, frame.pts, side="right"))
-        return np.inf if after == len(self.info.pts) else float(int(self.info.pts[after]) * self.info.time_base)
+        return np.inf if after == len(self.info.pts) else int(self.info.pts[after]) * self.tick_s
 
     def _jump(self) -> bool:
         """Seek to the last keyframe before the next wanted time if that saves decoding; whether it was done."""
@@ -260,7 +262,7 @@ class _Pass:
         here_s = max(self.last_s, self.info.start_s)
         if (key_s - here_s) * self.info.fps < SEEK_PAYS_FRAMES:
             return False
-        self.container.seek(int(key_s / self.info.time_base), stream=self.stream)
+        self.container.seek(round(key_s / self.tick_s), stream=self.stream)
         self.last, self.last_s, self.not_before, self.jumped = None, -np.inf, np.inf, True
         return True
 

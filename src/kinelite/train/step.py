@@ -39,10 +39,11 @@ def normalise(
     frames: UInt8[Tensor, "*b c t h w"], spec: InputSpec, device: torch.device
 ) -> Float[Tensor, "*b c t h w"]:
     """Decoded pixels to what a model takes, computed on ``device``: bytes travel, floats do not."""
-    deviation = torch.tensor(spec.std, device=device).view(-1, 1, 1, 1) * 255
-    offset = torch.tensor(spec.mean, device=device).view(-1, 1, 1, 1) * 255 / deviation
-    # In place: on a CPU this is memory traffic, a fifth of a small model's step when each operation makes a copy.
-    return frames.to(device, non_blocking=True).float().div_(deviation).sub_(offset)
+    scale = 1 / (torch.tensor(spec.std, device=device) * 255).view(-1, 1, 1, 1)
+    offset = torch.tensor(spec.mean, device=device).view(-1, 1, 1, 1) * -255 * scale
+    video = frames.to(device, non_blocking=True).float()
+    # One pass in place: on a CPU this is memory traffic, a fifth of a small model's step when every operation copies.
+    return torch.addcmul(offset, video, scale, out=video)
 
 
 def draw_mix(alpha: float, clips: int, rng: np.random.Generator) -> Mix | None:
