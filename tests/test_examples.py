@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import runpy
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,18 @@ def test_ut_interaction(tmp_path: Path) -> None:
     run("ut_interaction.py", tmp_path, tmp_path / "fold.csv", "--fold", "1/4")
     rows = kl.load_set(f"csv:{tmp_path / 'fold.csv'}").rows
     assert [(row.split, row.group) for row in rows if row.split != "train"] == [("test", "1"), ("test", "1")]
+
+
+def test_frozen_baseline(clip_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The clips that it was fitted on, shown again, it knows; with their labels swapped it knows none."""
+    for split, classes in (("train", ("moves_right", "moves_down")), ("val", ("moves_down", "moves_right"))):
+        for label, shown in zip(("moves_right", "moves_down"), classes, strict=True):
+            shutil.copytree(clip_folder / shown, tmp_path / "swapped" / split / label)
+            shutil.copytree(clip_folder / label, tmp_path / "same" / split / label)
+    run("frozen_baseline.py", f"folder:{tmp_path / 'same'}", "--model", "vivit_fe_nano", "--frames", 4)
+    assert "100.0 % of 12 held-out clips" in capsys.readouterr().out
+    run("frozen_baseline.py", f"folder:{tmp_path / 'swapped'}", "--model", "vivit_fe_nano", "--frames", 4)
+    assert "0.0 % of 12 held-out clips" in capsys.readouterr().out.replace("100.0", "")
 
 
 def page_examples() -> dict[str, str]:
