@@ -110,7 +110,7 @@ def flags_of(kind: Any, prefix: str = "--") -> set[str]:
 
 
 def all_flags() -> set[str]:
-    found = {"--json", "--help", "--version"} | flags_of(TrainConfig)
+    found = {"--json", "--help", "--version", "--config"} | flags_of(TrainConfig)
     for number in (0, 1):
         found |= flags_of(Stage, f"--stages.{number}.")
     for verb in VERBS:

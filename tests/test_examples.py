@@ -96,15 +96,17 @@ def test_ut_interaction(tmp_path: Path) -> None:
 
 
 def test_frozen_baseline(clip_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The clips that it was fitted on, shown again, it knows; with their labels swapped it knows none."""
+    """Clips that it was fitted on it mostly knows; with their labels swapped it is wrong on exactly the same ones."""
     for split, classes in (("train", ("moves_right", "moves_down")), ("val", ("moves_down", "moves_right"))):
         for label, shown in zip(("moves_right", "moves_down"), classes, strict=True):
             shutil.copytree(clip_folder / shown, tmp_path / "swapped" / split / label)
             shutil.copytree(clip_folder / label, tmp_path / "same" / split / label)
-    run("frozen_baseline.py", f"folder:{tmp_path / 'same'}", "--model", "vivit_fe_nano", "--frames", 4)
-    assert "100.0 % of 12 held-out clips" in capsys.readouterr().out
-    run("frozen_baseline.py", f"folder:{tmp_path / 'swapped'}", "--model", "vivit_fe_nano", "--frames", 4)
-    assert "0.0 % of 12 held-out clips" in capsys.readouterr().out.replace("100.0", "")
+    found = []
+    for folder in ("same", "swapped"):
+        run("frozen_baseline.py", f"folder:{tmp_path / folder}", "--model", "vivit_fe_nano", "--frames", 4)
+        found.append(float(capsys.readouterr().out.removesuffix(" % of 12 held-out clips\n")))
+    assert found[0] > 80
+    assert sum(found) == pytest.approx(100)
 
 
 def page_examples() -> dict[str, str]:

@@ -41,6 +41,7 @@ def main() -> None:
     parser.add_argument("--model", default="vivit_fe:deit_tiny_patch16_224.fb_in1k")
     parser.add_argument("--frames", type=int, default=8)
     flags = parser.parse_args()
+    torch.manual_seed(0)
     net = NetConfig(tubelet=1)
     model = kl.create_model(flags.model, num_classes=2, frames=flags.frames, pretrained=flags.weights, net=net).eval()
     (x, y), (x_test, y_test) = (features(model, clips) for clips in split_of(kl.load_set(flags.set)))
