@@ -23,8 +23,8 @@ SETTINGS = (
 )
 # As many as each needs until its validation curve is flat.
 EPOCHS = {
-    "conventional": ("--epochs", "15"),
-    "sfa": ("--stages.0.epochs", "10", "--stages.1.epochs", "5", "--stages.1.lr", "7e-4"),
+    "conventional": ("--epochs", "20"),
+    "sfa": ("--stages.0.epochs", "11", "--stages.1.epochs", "6", "--stages.1.lr", "7e-4"),
 }
 RECIPES = ("conventional", "sfa")
 
