@@ -18,7 +18,7 @@ seeds = st.integers(0, 1000)
 
 def clips(labels: list[int]) -> tuple[list[Row], list[str]]:
     names = [f"class{label}/{i}.mp4" for i, label in enumerate(labels)]
-    return [Row(f"/root/{name}", (label,), "") for name, label in zip(names, labels, strict=True)], names
+    return [Row(f"/clips/{name}", (label,), "") for name, label in zip(names, labels, strict=True)], names
 
 
 def sides(rows: tuple[Row, ...]) -> dict[str, str]:
@@ -47,7 +47,7 @@ def test_seeds_differ_and_a_new_clip_moves_few_others() -> None:
     rows, names = clips([0] * 50 + [1] * 50)
     first = sides(hold_out(rows, names, SplitConfig())[0])
     assert first != sides(hold_out(rows, names, SplitConfig(seed=1))[0])
-    more = sides(hold_out([*rows, Row("/root/new", (1,), "")], [*names, "new"], SplitConfig())[0])
+    more = sides(hold_out([*rows, Row("/clips/new", (1,), "")], [*names, "new"], SplitConfig())[0])
     assert sum(more[path] != side for path, side in first.items()) <= 1
 
 
