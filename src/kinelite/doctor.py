@@ -138,7 +138,7 @@ def _round_trip() -> Check:
     except Exception as error:
         found = f"no file can be made: {_line(error)}"
         return Check("H.264", "warn", found, f"The motion set needs it: {REINSTALL.format('av')}")
-    with av.open(file) as container:
+    with av.open(file, "r") as container:
         frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
     apart = max((float(np.abs(frame.astype(int) - picture).mean()) for frame in frames), default=255.0)
     if len(frames) != 2 or apart > 16:

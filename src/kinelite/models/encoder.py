@@ -128,7 +128,8 @@ def start_with_sine_positions(encoder: nn.Module) -> None:
     class token's position, and channels beyond a multiple of four, stay as they are.
     """
     positions: Any = encoder.get_parameter("pos_embed")
-    rows, columns = encoder.get_submodule("patch_embed").grid_size  # type: ignore[misc]
+    patches: Any = encoder.get_submodule("patch_embed")
+    rows, columns = patches.grid_size
     quarter = positions.shape[-1] // 4
     rates = 10_000 ** -(torch.arange(quarter, device=positions.device) / quarter)
     y = torch.arange(rows, device=positions.device).repeat_interleave(columns)[:, None] * rates

@@ -30,7 +30,7 @@ INK = "#0a0b0c"
 MAX_POINTS = 300
 MAX_CELL_TEXT = 12
 MAX_CLASS_LABELS = 40
-STYLE = {
+STYLE: Any = {
     "svg.fonttype": "none",
     "text.parse_math": False,
     "font.size": 9,
