@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from kinelite.data import probe as probing
-from kinelite.data.probe import ClipError, probe
+from kinelite.data.clip import ClipError
+from kinelite.data.probe import probe
 from kinelite.errors import DataError
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -13,12 +11,10 @@ from jaxtyping import Float64, Int64, UInt8
 from torch import Tensor
 
 from kinelite.data import augment
-from kinelite.data.decode import ClipError, ClipWarning, DamagedClip, decode, probe, span
+from kinelite.data.decode import ChooseTimes, ClipError, read_part
 from kinelite.data.manifest import Manifest, Row
 from kinelite.data.sampling import dense_times, sparse_times, view_times
 from kinelite.types import InputSpec
-
-ChooseTimes = Callable[[float, float, float], np.ndarray]
 
 
 class Key(NamedTuple):
@@ -85,21 +81,8 @@ def _forwards(frames: UInt8[np.ndarray, "v c t h w"]) -> UInt8[np.ndarray, "v c 
 
 
 def read_row(row: Row, choose: ChooseTimes) -> UInt8[np.ndarray, "t c h w"]:
-    """Frames of a row at the times that ``choose(start_s, end_s, seconds per frame)`` names.
-
-    Of a file that is damaged further on, the part that decodes is sampled instead, with a warning that names it.
-    """
-    info = probe(row.path)
-    start, end = span(info, row.start_s, row.end_s)
-    try:
-        return decode(row.path, choose(start, end, info.period_s), info).frames
-    except DamagedClip as damage:
-        good_end = min(end, damage.last_good_s + info.period_s)
-        if good_end <= start:
-            raise
-        text = f"{damage} Its frames are taken from {start:.3f} s to {good_end:.3f} s instead of {end:.3f} s."
-        warnings.warn(text, ClipWarning, stacklevel=2)
-        return decode(row.path, choose(start, good_end, info.period_s), info).frames
+    """Frames of a row at the times that ``choose(start_s, end_s, seconds per frame)`` names; see `read_part`."""
+    return read_part(row.path, choose, row.start_s, row.end_s).frames
 
 
 def train_frames(row: Row, spec: InputSpec, policy: str, rng: np.random.Generator) -> UInt8[np.ndarray, "c t h w"]:

@@ -13,7 +13,8 @@ class Row:
     """One clip: a file, or the part of it between ``start_s`` and ``end_s``."""
 
     path: str
-    """File, absolute or relative to the working directory."""
+    """Video file, prepared clip, folder of images or image sequence ('frame_%05d.jpg'), absolute or relative to the
+    working directory."""
     labels: tuple[int, ...]
     """One class index per task, in the order of ``Manifest.tasks``."""
     split: str
@@ -24,6 +25,21 @@ class Row:
     """End of the clip in seconds; None: the last frame."""
     group: str = ""
     """Rows of one group never stand on both sides of a split."""
+
+
+@dataclass(frozen=True)
+class Joint:
+    """A label that is made of several others, such as an action of a verb and a noun.
+
+    It is scored from the heads of its parts when it is no task itself, and its parts from it when they are none.
+    """
+
+    name: str
+    """The label as a whole, such as 'action'; a task of the manifest or not."""
+    parts: Mapping[str, tuple[str, ...]]
+    """Part -> class names, such as verb and noun; tasks of the manifest or not."""
+    members: tuple[tuple[int, ...], ...] = ()
+    """Class of each part, for each class of the joint task; empty when the label as a whole is no task."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +54,10 @@ class Manifest:
     """Augmentation policy that suits the set (a set with left and right in its labels must not be flipped)."""
     notes: tuple[str, ...] = field(default=())
     """Sentences for the user: how the split was made, what was left out and why."""
+    absent: tuple[str, ...] = field(default=(), repr=False)
+    """Clips that the set's lists name and whose file is not there: counted, listed by `data check`, and left out."""
+    joint: Joint | None = None
+    """How tasks make up one label, where they do (EPIC-Kitchens: verb and noun make an action)."""
 
     @property
     def classes(self) -> tuple[str, ...]:

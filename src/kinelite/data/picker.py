@@ -7,7 +7,8 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from jaxtyping import Float64, UInt8
 
-from kinelite.data.probe import ClipInfo, display
+from kinelite.data.clip import ClipInfo
+from kinelite.data.probe import display
 
 
 class Picker:

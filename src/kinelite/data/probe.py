@@ -6,10 +6,8 @@ import functools
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import av
 import numpy as np
@@ -17,67 +15,14 @@ from av.container import InputContainer
 from av.error import FFmpegError
 from av.stream import Disposition
 from av.video.stream import VideoStream
-from jaxtyping import Float64, Int64
+from jaxtyping import Int64
 
-from kinelite.errors import DataError
+from kinelite.data.clip import ClipError, ClipInfo, PathLike
 
 WHOLE_FILE_BYTES = 64 * 2**20
 """Files up to this size have every packet looked at; of larger ones only the beginning, the index and the end."""
 LONGEST_TABLE = 20_000
 """Frame times are kept for files of up to so many frames, so that a full cache stays below 200 MB."""
-PathLike = str | os.PathLike[str]
-
-
-class ClipError(DataError):
-    """A file that gives no frames. ``path`` is the file; the message names it and the reason."""
-
-    def __init__(self, path: PathLike, reason: str) -> None:
-        super().__init__(f"{os.fspath(path)}: {reason}")
-        self.path = os.fspath(path)
-        self.reason = reason
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # Errors cross process borders in loader workers; the default would call __init__ with the message alone.
-        return type(self), (self.path, self.reason)
-
-
-@dataclass(frozen=True)
-class ClipInfo:
-    """A file's largest video stream. Times are presentation times in seconds, sizes as displayed (after rotation)."""
-
-    path: str
-    stream: int
-    """Index of the stream in the file."""
-    codec: str
-    container: str
-    packets: int
-    """Packets that can hold a picture; in a large file an estimate from duration and rate."""
-    start_s: float
-    end_s: float
-    """End of the display interval of the last frame."""
-    fps: float
-    width: int
-    height: int
-    rotation: int
-    """Clockwise turn that displaying applies, in degrees: 0, 90, 180 or 270."""
-    counted: bool
-    """The file's presentation times are unusable: frame i is shown at start_s + i / fps, and nothing can be sought."""
-    time_base: Fraction = Fraction(1)
-    """Seconds per unit of ``pts``."""
-    pts: Int64[np.ndarray, " n"] | None = field(default=None, compare=False, repr=False)
-    """Time stamp of each frame in presentation order; None when counted, or when the file is large."""
-    keyframes_s: Float64[np.ndarray, " k"] = field(default_factory=lambda: np.zeros(0), compare=False, repr=False)
-    """Times at which decoding can start."""
-
-    @property
-    def period_s(self) -> float:
-        """Mean time from one frame to the next, in seconds."""
-        return 1.0 / self.fps
-
-    @property
-    def seconds(self) -> float:
-        """Length in seconds."""
-        return self.end_s - self.start_s
 
 
 def probe(path: PathLike) -> ClipInfo:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from kinelite.config import SplitConfig
 from kinelite.data.manifest import Manifest, Row
-from kinelite.data.sets import register_set
+from kinelite.data.sets import SetOptions, register_set
 from kinelite.data.split import check_groups, check_split, check_train, hold_out, refuse_options
 from kinelite.errors import DataError
 
@@ -38,7 +38,7 @@ class _Line:
 
 
 @register_set("csv", spec="csv:FILE", summary="a table: path, label(s), and if wanted split, start_s, end_s, group")
-def load(root: str, split: SplitConfig) -> Manifest:
+def load(root: str, split: SplitConfig, options: SetOptions) -> Manifest:
     """Rows of a UTF-8 CSV file with a header. Relative paths are relative to the file's folder.
 
     Classes are sorted by name, or by value when all are whole numbers. Without val and test rows, clips are held out

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from kinelite.config import SplitConfig
 from kinelite.data.manifest import Manifest, Row
-from kinelite.data.sets import register_set
+from kinelite.data.sets import SetOptions, register_set
 from kinelite.data.split import check_split, check_train, hold_out, refuse_options
 from kinelite.errors import DataError
 
@@ -33,7 +33,7 @@ class _Found:
 
 
 @register_set("folder", spec="folder:ROOT", summary="your clips: ROOT/class/clip or ROOT/{train,val,test}/class/clip")
-def load(root: str, split: SplitConfig) -> Manifest:
+def load(root: str, split: SplitConfig, options: SetOptions) -> Manifest:
     """Clips at any depth below their class folder; hidden files and files that are not video are left out.
 
     Where there is no val and no test folder, clips are held out as ``split`` says. Raises DataError for a root

@@ -16,7 +16,7 @@ from pathlib import Path
 from kinelite.config import SplitConfig
 from kinelite.data.cache import build_once
 from kinelite.data.manifest import Manifest, Row
-from kinelite.data.sets import register_set
+from kinelite.data.sets import SetOptions, register_set
 from kinelite.errors import DataError, UsageError
 
 DEFAULT_CLIPS = 640
@@ -31,7 +31,7 @@ _HOLD_OUT = 4
 
 
 @register_set("motion", spec="motion[:N]", summary="built-in: N synthetic clips (640) in 10 classes of motion")
-def motion(root: str, split: SplitConfig) -> Manifest:
+def motion(root: str, split: SplitConfig, options: SetOptions) -> Manifest:
     """The manifest of ``motion`` or ``motion:N``; makes the clips where the cache lacks them.
 
     Raises UsageError for an N that is not a number or too small and for split options, which this set does not take;

@@ -13,8 +13,8 @@ import av
 import numpy as np
 import pytest
 
-from kinelite.data import decode as decoding
 from kinelite.data import probe as probing
+from kinelite.data import video as decoding
 from kinelite.data.decode import ClipError, ClipWarning, DamagedClip, decode, probe, read_clip
 from kinelite.errors import UsageError
 
