@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from kinelite import cli, recipes
-from kinelite.commands.data_ import DataFlags
+from kinelite.commands.data_check import CheckFlags
+from kinelite.commands.data_stats import StatsFlags
 from kinelite.commands.demo_ import DemoFlags
 from kinelite.commands.doctor_ import DoctorFlags
 from kinelite.commands.eval_ import EvalFlags
@@ -30,7 +31,8 @@ VERB_FLAGS = {
     "eval": EvalFlags,
     "predict": PredictFlags,
     "report": ReportFlags,
-    "data": DataFlags,
+    "data check": CheckFlags,
+    "data stats": StatsFlags,
     "info": InfoFlags,
     "doctor": DoctorFlags,
     "demo": DemoFlags,
@@ -43,6 +45,7 @@ HELP = [
     ["report"],
     ["data"],
     ["data", "check"],
+    ["data", "stats"],
     ["list"],
     ["info"],
     ["doctor"],

@@ -10,6 +10,7 @@ import re
 import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -51,8 +52,14 @@ def commands(text: str) -> Iterator[list[str]]:
 
 def is_mention(words: list[str]) -> bool:
     """A verb named in prose, with its second word at most."""
-    second = {"data": ("check", "stats"), "list": ("models", "datasets", "recipes", "policies")}
+    second = {"data": ("check", "stats", "prepare"), "list": ("models", "datasets", "recipes", "policies")}
     return len(words) == 1 or (len(words) == 2 and words[1] in second.get(words[0], kinelite.recipes.RECIPES))
+
+
+def modules(verb: str) -> list[ModuleType]:
+    """The module of a verb and those of its actions (data_.py, data_check.py, ...)."""
+    files = sorted(Path(kinelite.__file__).parent.glob(f"commands/{verb}_*.py"))
+    return [importlib.import_module(f"kinelite.commands.{file.stem}") for file in files]
 
 
 def understand(words: list[str], monkeypatch: pytest.MonkeyPatch, mentions: bool = True) -> None:
@@ -68,7 +75,8 @@ def understand(words: list[str], monkeypatch: pytest.MonkeyPatch, mentions: bool
         parse(*args, **options)
         raise Parsed
 
-    monkeypatch.setattr(module, "parse", stop, raising=False)
+    for part in modules(words[0]):
+        monkeypatch.setattr(part, "parse", stop, raising=False)
     try:
         module.main([word for word in words[1:] if word != "--json"])
     except Parsed:
@@ -113,11 +121,9 @@ def all_flags() -> set[str]:
     found = {"--json", "--help", "--version", "--config"} | flags_of(TrainConfig)
     for number in (0, 1):
         found |= flags_of(Stage, f"--stages.{number}.")
-    for verb in VERBS:
-        module = importlib.import_module(f"kinelite.commands.{verb}_")
-        for kind in vars(module).values():
-            if inspect.isclass(kind) and kind.__name__.endswith("Flags"):
-                found |= flags_of(kind)
+    for kind in (kind for verb in VERBS for module in modules(verb) for kind in vars(module).values()):
+        if inspect.isclass(kind) and kind.__name__.endswith("Flags"):
+            found |= flags_of(kind)
     return found
 
 

@@ -1,8 +1,7 @@
-"""kinelite list, info, data, report, doctor: what they print and how they fail."""
+"""kinelite list, info, report, doctor: what they print and how they fail."""
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -32,32 +31,6 @@ def test_info_counts_a_model_and_an_unknown_one_is_answered_with_the_nearest(kin
     assert sum(found["params"].values()) == pytest.approx(found["params_m"] * 1e6)
     kinelite("info", "vivit_fe_tii").failed(2, "Unknown model 'vivit_fe_tii'", "vivit_fe_ti")
     kinelite("info").failed(2, "Required options", "kinelite info --help")
-
-
-def test_data_check_names_every_bad_clip(kinelite: Any, clip_folder: Path, tmp_path: Path) -> None:
-    clips = Path(shutil.copytree(clip_folder, tmp_path / "clips"))
-    assert kinelite("data", "check", f"folder:{clips}", "--json").json["errors"] == 0
-    (clips / "moves_down" / "zero.mp4").write_bytes(b"")
-    (clips / "moves_right" / "noise.mp4").write_bytes(bytes(5000))
-    done = kinelite("data", "check", f"folder:{clips}", "--json")
-    assert done.code == 4
-    bad = {Path(p["path"]).name for p in done.json["problems"] if p["level"] == "error"}
-    assert bad == {"zero.mp4", "noise.mp4"}
-    assert done.json["clips"] == 14
-
-
-def test_data_stats_counts(kinelite: Any, clip_folder: Path) -> None:
-    found = kinelite("data", "stats", f"folder:{clip_folder}", "--json").json
-    assert found["clips"] == 12
-    assert found["splits"] == {"train": 10, "val": 2}
-    assert found["frames"]["median"] == 12
-
-
-def test_data_without_or_with_an_unknown_action(kinelite: Any) -> None:
-    kinelite("data").failed(2, "check or stats")
-    kinelite("data", "chekc", "motion").failed(2, "Unknown action 'chekc'", "check")
-    kinelite("data", "check", "foldr:x").failed(2, "folder")
-    kinelite("data", "check", "folder:nowhere").failed(4, "nowhere")
 
 
 def test_report_of_a_run_and_of_nothing(kinelite: Any, run_folder: Path, tmp_path: Path) -> None:
