@@ -46,8 +46,13 @@ class ClipConfig:
     """squash: resize to size x size. crop: short side to size, then crop. Default: the model's own."""
     policy: str = "auto"
     """Augmentation policy; auto takes the one that the set names. `kinelite list policies`."""
+    limit_s: float = 60.0
+    """Seconds that a worker may spend on one clip before the clip is given up (there is no limit without workers)."""
     max_skipped: float = 0.05
     """Share of undecodable clips that an evaluation accepts before it fails."""
+    decoder: Literal["auto", "pyav", "torchcodec"] = "auto"
+    """What decodes video files. auto: PyAV, or TorchCodec where it is installed, faster on clips of the set, and gives the
+    same frames."""
 
 
 @dataclass(frozen=True)

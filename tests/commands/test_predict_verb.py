@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -55,7 +56,7 @@ def test_the_labels_are_those_of_the_model_with_the_frames_of_its_training(
     with safe_open(run_folder / "model.safetensors", framework="pt") as file:
         spec = json.loads(file.metadata()["kinelite"])["spec"]
     assert (spec["frames"], spec["size"]) == (8, 32)
-    video = torch.from_numpy(view_frames(Row(path, (0,), "x"), trained.spec, (1, 1)))
+    video = torch.from_numpy(np.stack(view_frames(Row(path, (0,), "x"), trained.spec, (1, 1)))).transpose(1, 2)
     with torch.no_grad():
         shares = trained.model(normalise(video, trained.spec, torch.device("cpu"))).softmax(-1)[0]
     found = {item["label"]: item["probability"] for item in done.json["predictions"][0]["labels"]["label"]}

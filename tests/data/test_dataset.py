@@ -7,10 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from kinelite.data.augment import resize
-from kinelite.data.dataset import ClipDataset, read_row, train_frames, view_frames
+from kinelite.data.dataset import ClipDataset, Reading, read_row, train_frames, view_frames
 from kinelite.data.decode import ClipWarning, decode, probe
 from kinelite.data.manifest import Manifest, Row
 from kinelite.data.sampling import sparse_times
@@ -35,16 +34,16 @@ def frames(row: Row) -> np.ndarray:
 
 
 def test_a_single_view_has_the_middle_frame_of_each_segment(row: Row, frames: np.ndarray) -> None:
-    view = view_frames(row, SPEC, (1, 1))
-    assert view.shape == (1, 3, 4, 32, 32)
+    (view,) = view_frames(row, SPEC, (1, 1))
+    assert view.shape == (4, 3, 32, 32)
     # Four segments of three frames: the middle ones are 1, 4, 7, 10.
-    assert np.array_equal(view[0].transpose(1, 0, 2, 3), frames[[1, 4, 7, 10]])
+    assert np.array_equal(view, frames[[1, 4, 7, 10]])
 
 
 def test_dense_views_are_windows_of_the_stride_from_beginning_to_end(row: Row, frames: np.ndarray) -> None:
     views = view_frames(row, replace(SPEC, sampling="dense", stride=2), (2, 1))
-    assert views.shape == (2, 3, 4, 32, 32)
-    first, last = ([_number(frame, frames) for frame in view.swapaxes(0, 1)] for view in views)
+    assert [view.shape for view in views] == [(4, 3, 32, 32)] * 2
+    first, last = ([_number(frame, frames) for frame in view] for view in views)
     assert np.diff(first).tolist() == np.diff(last).tolist() == [2, 2, 2]
     assert first[0] <= 1
     assert last[-1] >= 10
@@ -56,14 +55,14 @@ def _number(frame: np.ndarray, frames: np.ndarray) -> int:
 
 def test_spatial_views_are_crops_of_the_same_frames(row: Row, frames: np.ndarray) -> None:
     views = view_frames(row, replace(SPEC, size=16), (1, 3))
-    assert views.shape == (3, 3, 4, 16, 16)
+    assert [view.shape for view in views] == [(4, 3, 16, 16)] * 3
     for crop in range(3):
         expected = resize(frames[[1, 4, 7, 10]], 16, "crop", crop, 3)
-        assert np.array_equal(views[crop].transpose(1, 0, 2, 3), expected)
+        assert np.array_equal(views[crop], expected)
 
 
 def test_a_clip_shorter_than_the_request_repeats_frames(row: Row) -> None:
-    view = view_frames(row, replace(SPEC, frames=30), (1, 1))[0].transpose(1, 0, 2, 3)
+    view = view_frames(row, replace(SPEC, frames=30), (1, 1))[0]
     assert len(view) == 30
     assert len({frame.tobytes() for frame in view}) == 12
 
@@ -71,7 +70,7 @@ def test_a_clip_shorter_than_the_request_repeats_frames(row: Row) -> None:
 def test_only_the_part_of_the_file_that_the_row_names_is_seen(row: Row, frames: np.ndarray) -> None:
     info = probe(row.path)
     part = replace(row, start_s=3 * info.period_s, end_s=6 * info.period_s)
-    seen = {f.tobytes() for f in view_frames(part, SPEC, (1, 1))[0].swapaxes(0, 1)}
+    seen = {f.tobytes() for f in view_frames(part, SPEC, (1, 1))[0]}
     assert seen <= {f.tobytes() for f in frames[3:7]}
     for draw in range(5):
         times: list[float] = []
@@ -86,7 +85,7 @@ def test_only_the_part_of_the_file_that_the_row_names_is_seen(row: Row, frames: 
 
 def test_training_draws_are_functions_of_the_generator(row: Row) -> None:
     a, b, c = (train_frames(row, SPEC, "lightweight_ssv2", np.random.default_rng(seed)) for seed in (1, 1, 2))
-    assert a.shape == (3, 4, 32, 32)
+    assert a.shape == (4, 3, 32, 32)
     assert np.array_equal(a, b)
     assert not np.array_equal(a, c)
 
@@ -96,8 +95,8 @@ def test_a_damaged_clip_gives_its_good_part_and_a_warning(shared: Path) -> None:
     if not damaged.is_file():
         pytest.skip("the damaged clip is not there")
     with pytest.warns(ClipWarning, match=r"corrupted\.mp4.*instead of"):
-        view = view_frames(Row(str(damaged), (0,), "val"), SPEC, (1, 1))
-    assert view.shape == (1, 3, 4, 32, 32)
+        (view,) = view_frames(Row(str(damaged), (0,), "val"), SPEC, (1, 1))
+    assert view.shape == (4, 3, 32, 32)
     assert view.std() > 5
 
 
@@ -106,10 +105,10 @@ def test_a_clip_that_cannot_be_read_is_a_sample_with_a_reason(row: Row, tmp_path
     empty.write_bytes(b"")
     manifest = Manifest("x", {"label": ("a", "b")}, (Row(str(empty), (0,), "train"), row))
     for policy in (None, "lightweight_ssv2"):
-        sample = ClipDataset(manifest, SPEC, policy)[0]
+        sample = ClipDataset(manifest, Reading(SPEC, policy))[0]
         assert sample.frames is None
         assert "empty.mp4" in str(sample.problem)
-    good = ClipDataset(manifest, SPEC)[1]
+    good = ClipDataset(manifest, Reading(SPEC))[1]
     assert good.problem is None
-    assert isinstance(good.frames, torch.Tensor)
+    assert isinstance(good.frames, np.ndarray)
     assert good.labels == (1,)

@@ -84,7 +84,7 @@ def test_logits_of_the_views_are_averaged(clips: Manifest, views: tuple[int, int
     assert scores.indices == list(range(len(clips.rows)))
     assert scores.skipped == []
     for i, row in enumerate(clips.rows):
-        frames = torch.from_numpy(view_frames(row, SPEC, views))
+        frames = torch.from_numpy(np.stack(view_frames(row, SPEC, views))).transpose(1, 2)
         each = torch.cat([forward(normalise(view[None], SPEC, CPU)) for view in frames])
         assert len(each) == views[0] * views[1]
         assert torch.allclose(scores.logits[0][i], each.mean(0), atol=1e-5)

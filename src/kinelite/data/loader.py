@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
-import signal
 import time
+import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Sampler
+from jaxtyping import Int64, UInt8
+from torch import Tensor
 
-from kinelite.data.dataset import Batch, ClipDataset, Key, collate
+from kinelite.data.clip import ClipWarning
+from kinelite.data.crew import LIMIT_S
+from kinelite.data.dataset import ClipDataset, Key, Sample
+from kinelite.data.decode import use_decoder
+from kinelite.data.pool import Pool
 from kinelite.records import cores
 
 
 @dataclass
-class EpochBatches(Sampler[list[Key]]):
+class Batch:
+    """Clips of one step. ``v`` views per clip (1 in training); clips that could not be read are in ``skipped``."""
+
+    frames: UInt8[Tensor, "b v c t h w"] | None
+    labels: Int64[Tensor, "b tasks"]
+    indices: list[int]
+    skipped: list[tuple[int, str]]
+
+
+@dataclass
+class EpochBatches:
     """Keys of the batches of one epoch, from ``start`` on. ``seek`` moves it; nothing else changes it."""
 
     clips: int
@@ -45,38 +60,74 @@ class EpochBatches(Sampler[list[Key]]):
 
 @dataclass
 class ClipLoader:
-    """A DataLoader that measures how long the trainer waited for it (``wait_s``)."""
+    """Batches of a data set, read in this process or by a `Pool`; measures how long the trainer waited (``wait_s``)."""
 
-    inner: DataLoader
+    dataset: ClipDataset
     batches: EpochBatches
+    pool: Pool | None = None
+    pin: bool = False
     wait_s: float = 0.0
+    told: set[str] = field(default_factory=set)
 
     def __len__(self) -> int:
         return len(self.batches)
 
     def __iter__(self) -> Iterator[Batch]:
         began = time.perf_counter()
-        for batch in self.inner:
+        if not self.pool:
+            use_decoder(self.dataset.reading.decoder)
+        read = self.pool.batches(self.batches) if self.pool else map(self._here, self.batches)
+        for samples in read:
+            batch = self._batch(samples)
             self.wait_s += time.perf_counter() - began
             yield batch
             began = time.perf_counter()
 
+    def close(self) -> None:
+        """Stop the workers, if there are any; the loader can be iterated again and then starts new ones."""
+        if self.pool:
+            self.pool.close()
+
+    def _here(self, keys: list[Key]) -> list[Sample]:
+        return [self.dataset[key] for key in keys]
+
+    def _batch(self, samples: list[Sample]) -> Batch:
+        for sample in samples:
+            for text in sample.warnings:
+                if text not in self.told:
+                    self.told.add(text)
+                    warnings.warn(text, ClipWarning, stacklevel=3)
+        return collate(samples, self.pin)
+
+
+def collate(samples: list[Sample], pin: bool = False) -> Batch:
+    """A batch of the samples that could be read, and the others' reasons. Frames are copied; ``pin`` locks the copy."""
+    good = [s for s in samples if s.frames is not None]
+    frames = None
+    if good and good[0].frames is not None:
+        frames = torch.empty((len(good), *good[0].frames.shape), dtype=torch.uint8, pin_memory=pin)
+        for target, sample in zip(frames.numpy(), good, strict=True):
+            target[:] = sample.frames
+    width = len(samples[0].labels)
+    labels = torch.tensor([s.labels for s in good], dtype=torch.int64).reshape(len(good), width)
+    skipped = [(s.index, s.problem or "unknown") for s in samples if s.frames is None]
+    return Batch(frames, labels, [s.index for s in good], skipped)
+
 
 def make_loader(
-    dataset: ClipDataset, batch: int, *, shuffle: bool, workers: int, pin: bool = False, seed: int = 0
+    dataset: ClipDataset,
+    batch: int,
+    *,
+    shuffle: bool,
+    workers: int,
+    pin: bool = False,
+    seed: int = 0,
+    limit_s: float = LIMIT_S,
 ) -> ClipLoader:
-    """A loader of ``batch`` clips per step. ``workers`` 0 decodes in this process."""
+    """A loader of ``batch`` clips per step. ``workers`` 0 reads in this process, where ``limit_s`` has no effect."""
     batches = EpochBatches(len(dataset), batch, seed, shuffle)
-    inner = DataLoader(
-        dataset,
-        batch_sampler=batches,
-        collate_fn=collate,
-        num_workers=workers,
-        persistent_workers=workers > 0,
-        worker_init_fn=_start_worker,
-        pin_memory=pin,
-    )
-    return ClipLoader(inner, batches)
+    pool = Pool(dataset, batch, workers, limit_s) if workers > 0 else None
+    return ClipLoader(dataset, batches, pool, pin)
 
 
 def choose_workers(asked: int, device: str, clips: int) -> int:
@@ -94,14 +145,3 @@ def leave_cores(workers: int, device: str) -> None:
     """Give a model on the CPU the cores that the workers leave (see `choose_workers`)."""
     if device == "cpu" and workers:
         torch.set_num_threads(max(1, min(torch.get_num_threads(), cores() - workers)))
-
-
-def _start_worker(_: int) -> None:
-    # A worker is one core: threads of its own would fight with the other workers. Stopping is the trainer's business:
-    # Ctrl-C and a scheduler's SIGTERM reach the whole group, and the trainer needs its workers to finish the step.
-    import cv2
-
-    cv2.setNumThreads(0)
-    torch.set_num_threads(1)
-    for stop in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(stop, signal.SIG_IGN)

@@ -18,7 +18,7 @@ from torchmetrics.functional.classification import (
     multiclass_confusion_matrix,
 )
 
-from kinelite.data.dataset import ClipDataset
+from kinelite.data.dataset import ClipDataset, Reading
 from kinelite.data.loader import make_loader
 from kinelite.data.manifest import Manifest
 from kinelite.errors import DataError
@@ -53,7 +53,7 @@ def score(
 ) -> Scores:
     """Run ``forward`` (a model in evaluation mode) over all rows. ``tick`` is told how many clips are done."""
     per_step = max(1, batch // (views[0] * views[1]))
-    loader = make_loader(ClipDataset(manifest, spec, None, views), per_step, shuffle=False, workers=workers)
+    loader = make_loader(ClipDataset(manifest, Reading(spec, views=views)), per_step, shuffle=False, workers=workers)
     found: list[list[Tensor]] = [[] for _ in manifest.tasks]
     labels: list[Tensor] = [torch.empty(0, len(manifest.tasks), dtype=torch.int64)]
     indices: list[int] = []

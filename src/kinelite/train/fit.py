@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from kinelite.data.dataset import Batch
+from kinelite.data.loader import Batch
 from kinelite.errors import RunError
 from kinelite.train.job import Job
 from kinelite.train.part import Part, build_part

@@ -13,8 +13,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from kinelite.config import TrainConfig
-from kinelite.data.dataset import Batch
-from kinelite.data.loader import choose_workers
+from kinelite.data.loader import Batch, choose_workers
 from kinelite.data.manifest import Manifest
 from kinelite.errors import DataError, RunError
 from kinelite.train.checkpoint import Checkpoint, Progress, list_checkpoints, save_checkpoint

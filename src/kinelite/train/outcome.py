@@ -59,15 +59,10 @@ def _parameters(job: Job) -> int | None:
 
 
 def explain(job: Job, error: RuntimeError) -> tuple[Status, str]:
-    """Status and message for what PyTorch raises when memory is gone or a decoding process died; others pass."""
+    """Status and message for what PyTorch raises when memory is gone; others pass."""
     text = str(error)
     if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in text:
         return "oom", _out_of_memory(job, text)
-    if "DataLoader worker" in text:
-        return "failed", (
-            f"A process that decodes clips died ({text.splitlines()[0]}). Often memory ran out: the same command with "
-            f"--workers 0 continues. Last good checkpoint: {job.last_good()}."
-        )
     raise error
 
 

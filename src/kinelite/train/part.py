@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from kinelite.config import Stage, TrainConfig
 from kinelite.data.augment import policy
-from kinelite.data.dataset import ClipDataset
+from kinelite.data.dataset import ClipDataset, Reading
 from kinelite.data.loader import ClipLoader, choose_workers, leave_cores, make_loader
 from kinelite.data.manifest import Manifest
 from kinelite.models import create_model
@@ -131,11 +131,18 @@ def _train_loader(
 ) -> ClipLoader:
     # Each stage has its own stream, or stage 2 would see the draws of stage 1 again.
     seed = config.seed * 1000 + number
-    clips = ClipDataset(manifest, spec, augmentation(config.clips.policy, manifest), seed=seed)
+    reading = Reading(spec, augmentation(config.clips.policy, manifest), seed=seed)
+    clips = ClipDataset(manifest, reading)
     workers = choose_workers(config.workers, device, len(clips))
     leave_cores(workers, device)
     return make_loader(
-        clips, stage.batch or config.batch, shuffle=True, workers=workers, pin=device == "cuda", seed=seed
+        clips,
+        stage.batch or config.batch,
+        shuffle=True,
+        workers=workers,
+        pin=device == "cuda",
+        seed=seed,
+        limit_s=config.clips.limit_s,
     )
 
 
