@@ -7,8 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from kinelite.data import augment
-from kinelite.data.augment import Draw, Policy, apply, draw, policy, resize
+from kinelite.data.augment import Draw, Policy, applied, apply, draw, policy, resize
 
 
 def noise(height: int, width: int) -> np.ndarray:
@@ -34,7 +33,7 @@ def test_the_short_cut_gives_what_the_warp_gives(fit: str, monkeypatch: pytest.M
     frames, drawn = noise(64, 64), draw(policy("none"), 64, 64, 64, np.random.default_rng(0), fit)
     quick = apply(frames, drawn, 64)
     assert np.shares_memory(quick, frames), "a draw that changes nothing costs nothing"
-    monkeypatch.setattr(augment, "_changes_nothing", lambda _: False)
+    monkeypatch.setattr(applied, "changes_nothing", lambda _: False)
     warped = apply(frames, drawn, 64)
     assert not np.shares_memory(warped, frames)
     assert np.array_equal(quick, warped)
