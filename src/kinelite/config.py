@@ -98,7 +98,12 @@ class OptimConfig:
     label_smoothing: float = 0.0
     """Share of the target spread evenly over all classes."""
     mixup: float = 0.0
-    """Alpha of the Beta distribution that two clips are mixed with (0: off)."""
+    """Alpha of the Beta distribution that two clips are blended with (0: off)."""
+    cutmix: float = 0.0
+    """Alpha of the Beta distribution for the size of a cuboid that shows another clip (0: off). With mixup too, half of
+    the steps do the one and half the other."""
+    videomix: Literal["spatial", "temporal", "spatiotemporal"] = "spatial"
+    """What cutmix replaces: a box in all frames, some frames as a whole, or a box in some frames (VideoMix)."""
     ema: float = 0.0
     """Decay per step of the averaged weights that are evaluated and kept (0: off)."""
     layer_decay: float = 1.0

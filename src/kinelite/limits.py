@@ -19,6 +19,7 @@ _LIMITS: dict[str, tuple[float, float | None]] = {
     "keep.strips": (0, None),
     "max_hours": (0, None),
     "optim.clip_norm": (0, None),
+    "optim.cutmix": (0, None),
     "optim.ema": (0, 1),
     "optim.label_smoothing": (0, 1),
     "optim.layer_decay": (0, None),

@@ -5,8 +5,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from kinelite.config import OptimConfig
 from kinelite.models import create_model
-from kinelite.train.step import Piece, draw_mix, micro_batches, mixed_video, normalise, piece_loss
+from kinelite.train.mix import Piece, draw_mix, micro_batches
+from kinelite.train.step import mixed_video, normalise, piece_loss
 from kinelite.types import InputSpec
 
 SPEC = InputSpec(4, 64, (0.5, 0.4, 0.3), (0.5, 0.25, 0.2))
@@ -18,11 +20,11 @@ def clips(count: int, tasks: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
     return frames, torch.randint(0, 3, (count, tasks), generator=rng)
 
 
-def gradient(size: int, mixup: float, smoothing: float) -> dict[str, torch.Tensor]:
+def gradient(size: int, optim: OptimConfig, smoothing: float) -> dict[str, torch.Tensor]:
     torch.manual_seed(0)
     model = create_model("vivit_fe_nano", num_classes=3, frames=4).double()
     frames, labels = clips(5)
-    mix = draw_mix(mixup, 5, np.random.default_rng(1))
+    mix = draw_mix(optim, tuple(frames.shape[i] for i in (0, 2, 3, 4)), np.random.default_rng(1))
     for piece in micro_batches(frames, labels, size, mix):
         video = mixed_video(piece, SPEC, torch.device("cpu")).double()
         logits = model(video)
@@ -31,11 +33,15 @@ def gradient(size: int, mixup: float, smoothing: float) -> dict[str, torch.Tenso
     return {n: p.grad for n, p in model.named_parameters()}
 
 
-@pytest.mark.parametrize(("mixup", "smoothing"), [(0.0, 0.0), (0.4, 0.1)])
+@pytest.mark.parametrize(
+    ("optim", "smoothing"),
+    [(OptimConfig(), 0.0), (OptimConfig(mixup=0.4), 0.1), (OptimConfig(cutmix=1.0, videomix="spatiotemporal"), 0.1)],
+    ids=["plain", "mixup", "cuboid"],
+)
 @pytest.mark.parametrize("size", [1, 2, 3])
-def test_accumulated_gradient_equals_that_of_the_whole_batch(size: int, mixup: float, smoothing: float) -> None:
+def test_accumulated_gradient_equals_that_of_the_whole_batch(size: int, optim: OptimConfig, smoothing: float) -> None:
     """5 clips in pieces of 1, 2 and 3: unequal pieces show a mean of means, which would be wrong."""
-    whole, pieces = gradient(5, mixup, smoothing), gradient(size, mixup, smoothing)
+    whole, pieces = gradient(5, optim, smoothing), gradient(size, optim, smoothing)
     for name, expected in whole.items():
         torch.testing.assert_close(pieces[name], expected, rtol=1e-4, atol=1e-8, msg=name)
 
@@ -63,12 +69,3 @@ def test_normalise_is_pixels_over_255_less_mean_over_deviation() -> None:
     frames = torch.tensor([0, 255, 51], dtype=torch.uint8).view(1, 3, 1, 1, 1)
     expected = torch.tensor([(0 - 0.5) / 0.5, (1 - 0.4) / 0.25, (0.2 - 0.3) / 0.2])
     torch.testing.assert_close(normalise(frames, SPEC, torch.device("cpu")).flatten(), expected)
-
-
-def test_mixup_is_off_at_zero_and_partners_are_a_permutation() -> None:
-    assert draw_mix(0.0, 4, np.random.default_rng(0)) is None
-    assert draw_mix(0.5, 1, np.random.default_rng(0)) is None
-    mix = draw_mix(0.5, 6, np.random.default_rng(0))
-    assert mix is not None
-    assert sorted(mix.partner.tolist()) == list(range(6))
-    assert 0 <= mix.share <= 1

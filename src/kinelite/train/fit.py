@@ -12,9 +12,10 @@ import torch
 from kinelite.data.loader import Batch
 from kinelite.errors import RunError
 from kinelite.train.job import Job
+from kinelite.train.mix import draw_mix, micro_batches
 from kinelite.train.part import Part, build_part
 from kinelite.train.stage import trained_parameters
-from kinelite.train.step import draw_mix, micro_batches, mixed_video, piece_loss
+from kinelite.train.step import mixed_video, piece_loss
 
 
 def fit(job: Job) -> Part:
@@ -73,7 +74,7 @@ def train_step(job: Job, part: Part, batch: Batch) -> tuple[float, float]:
     if batch.frames is None:
         return math.nan, 0.0
     frames, clips = batch.frames[:, 0], len(batch.indices)
-    mix = draw_mix(config.optim.mixup, clips, rng)
+    mix = draw_mix(config.optim, (clips, *frames.shape[2:]), rng)
     total = torch.zeros((), device=job.fabric.device)
     for piece in micro_batches(frames, batch.labels, part.stage.micro_batch or clips, mix):
         logits = part.forward(mixed_video(piece, part.spec, job.fabric.device))

@@ -1,38 +1,18 @@
-"""One optimiser step: micro-batches whose summed gradient is that of the whole batch, mixup, loss, clipping."""
+"""What an optimiser step computes for a micro-batch: the normalised, mixed video and the loss of its logits."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 
-import numpy as np
 import torch
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
+from kinelite.train.mix import Piece, pasted
 from kinelite.types import InputSpec
 
 Logits = Tensor | Mapping[str, Tensor]
-
-
-@dataclass(frozen=True)
-class Mix:
-    """Mixup of a batch: clip i becomes ``share`` of itself and the rest of clip ``partner[i]`` (Zhang et al. 2018)."""
-
-    share: float
-    partner: Int64[Tensor, " b"]
-
-
-@dataclass(frozen=True)
-class Piece:
-    """A micro-batch, with its clips' mixing partners."""
-
-    frames: UInt8[Tensor, "m c t h w"]
-    labels: Int64[Tensor, "m tasks"]
-    other_frames: UInt8[Tensor, "m c t h w"] | None
-    other_labels: Int64[Tensor, "m tasks"]
-    share: float
 
 
 def normalise(
@@ -46,28 +26,10 @@ def normalise(
     return torch.addcmul(offset, video, scale, out=video)
 
 
-def draw_mix(alpha: float, clips: int, rng: np.random.Generator) -> Mix | None:
-    """A mixup draw over the whole batch, or None when it is off."""
-    if alpha <= 0 or clips < 2:
-        return None
-    return Mix(float(rng.beta(alpha, alpha)), torch.from_numpy(rng.permutation(clips)))
-
-
-def micro_batches(
-    frames: UInt8[Tensor, "b c t h w"], labels: Int64[Tensor, "b tasks"], size: int, mix: Mix | None
-) -> Iterator[Piece]:
-    """Cut a batch into pieces of ``size``. Mixing partners come from the whole batch, so the pieces' size is free."""
-    for begin in range(0, len(frames), size):
-        part = slice(begin, begin + size)
-        if mix is None:
-            yield Piece(frames[part], labels[part], None, labels[part], 1.0)
-        else:
-            partner = mix.partner[part]
-            yield Piece(frames[part], labels[part], frames[partner], labels[partner], mix.share)
-
-
 def mixed_video(piece: Piece, spec: InputSpec, device: torch.device) -> Float[Tensor, "m c t h w"]:
-    """The piece as a normalised video, mixed with its partners."""
+    """The piece as a normalised video, mixed with its partners on ``device``."""
+    if piece.cuboid is not None:
+        return normalise(pasted(piece, piece.cuboid, device), spec, device)
     video = normalise(piece.frames, spec, device)
     if piece.other_frames is None:
         return video

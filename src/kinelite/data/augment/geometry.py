@@ -40,7 +40,7 @@ def draw_affine(policy: Policy, size: int, rng: np.random.Generator) -> Affine:
 
 
 def affine_inverse(affine: Affine, size: int) -> Float[np.ndarray, "3 3"]:
-    """Matrix from result to picture of torchvision's affine map: shear along x, scale, turn, shift; about the centre."""
+    """Matrix from result to picture of torchvision's affine map: shear along x, scale, turn, shift about the centre."""
     turn = np.array(
         [[math.cos(affine.angle), -math.sin(affine.angle)], [math.sin(affine.angle), math.cos(affine.angle)]]
     )
