@@ -94,3 +94,11 @@ class Clip:
     pts_s: Float64[np.ndarray, " t"]
     """Presentation time of each frame in seconds."""
     path: str
+
+
+def shrunk(height: int, width: int, short_side: int | None) -> tuple[int, int]:
+    """Height and width of a frame whose short side is brought down to ``short_side``; it is never enlarged."""
+    if short_side is None or min(height, width) <= short_side:
+        return height, width
+    scale = short_side / min(height, width)
+    return round(height * scale), round(width * scale)

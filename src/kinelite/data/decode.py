@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
 import warnings
 from collections.abc import Callable
 from typing import Protocol, runtime_checkable
@@ -20,13 +21,27 @@ from kinelite.data.sampling import dense_times, sparse_times
 from kinelite.errors import UsageError
 from kinelite.types import Sampling
 
-READERS = ("video",)
+READERS = ("packed", "images", "video")
 """Modules of this folder, asked in this order whether they read a path; the last one takes what is left."""
+DECODERS = {"pyav": "video", "torchcodec": "torchcodec_reader"}
+"""What can decode video files -> the module that does."""
+_in_use = "pyav"
 
 ChooseTimes = Callable[[float, float, float], Float64[np.ndarray, " t"]]
 """(beginning, end, time per frame) of a clip in seconds -> the times that are wanted."""
 
-__all__ = ["Clip", "ClipError", "ClipInfo", "ClipWarning", "DamagedClip", "decode", "probe", "read_clip", "read_part"]
+__all__ = [
+    "Clip",
+    "ClipError",
+    "ClipInfo",
+    "ClipWarning",
+    "DamagedClip",
+    "decode",
+    "probe",
+    "read_clip",
+    "read_part",
+    "use_decoder",
+]
 
 
 @runtime_checkable
@@ -53,7 +68,25 @@ def reader(path: PathLike) -> Reader:
         found: Reader = importlib.import_module(f"kinelite.data.{module}")  # type: ignore[assignment]
         if found.handles(name):
             return found
-    return importlib.import_module(f"kinelite.data.{READERS[-1]}")  # type: ignore[return-value]
+    return importlib.import_module(f"kinelite.data.{DECODERS[_in_use]}")  # type: ignore[return-value]
+
+
+def use_decoder(name: str) -> None:
+    """Let ``name`` (pyav or torchcodec) decode video files in this process from now on.
+
+    Raises UsageError for another name, and SetupError when TorchCodec cannot be used.
+    """
+    global _in_use
+    if name not in DECODERS:
+        raise UsageError(f"Unknown decoder '{name}'. Allowed: {', '.join(DECODERS)}.")
+    if name == "torchcodec":
+        importlib.import_module("kinelite.data.torchcodec_reader").require()
+    _in_use = name
+
+
+def decoder_in_use() -> str:
+    """What decodes video files in this process: pyav, unless `use_decoder` said otherwise."""
+    return _in_use
 
 
 def probe(path: PathLike) -> ClipInfo:
@@ -138,3 +171,12 @@ def span(info: ClipInfo, start_s: float | None, end_s: float | None) -> tuple[fl
         asked = f"{info.start_s if start_s is None else start_s:g} s to {info.end_s if end_s is None else end_s:g} s"
         raise ClipError(info.path, f"nothing from {asked}: the file spans {info.start_s:g} s to {info.end_s:g} s")
     return start, end
+
+
+def forget() -> None:
+    """Drop what is remembered of files, so that the next clip is read as if it were the first time."""
+    for name in (*READERS, *DECODERS.values(), "probe"):
+        module = sys.modules.get(f"kinelite.data.{name}")
+        for value in vars(module).values() if module else ():
+            if hasattr(value, "cache_clear"):
+                value.cache_clear()

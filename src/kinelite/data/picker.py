@@ -7,7 +7,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from jaxtyping import Float64, UInt8
 
-from kinelite.data.clip import ClipInfo
+from kinelite.data.clip import ClipInfo, shrunk
 from kinelite.data.probe import display
 
 
@@ -63,7 +63,7 @@ class Picker:
             self._rotation, self._display = frame.rotation, display(frame)
         swap, vertical, horizontal = self._display
         if self.frames is None:
-            height, width = _shrunk(frame.height, frame.width, self.short_side)
+            height, width = shrunk(frame.height, frame.width, self.short_side)
         else:  # a stream that changes its size is brought to the size it began with
             height, width = self.frames.shape[3:1:-1] if swap else self.frames.shape[2:]
         same = (height, width) == (frame.height, frame.width)
@@ -71,10 +71,3 @@ class Picker:
         image = self._reformatter.reformat(frame, format="rgb24", threads=1, **resize).to_ndarray()
         image = image.transpose(2, 1, 0) if swap else image.transpose(2, 0, 1)
         return image[:, :: -1 if vertical else 1, :: -1 if horizontal else 1]
-
-
-def _shrunk(height: int, width: int, short_side: int | None) -> tuple[int, int]:
-    if short_side is None or min(height, width) <= short_side:
-        return height, width
-    scale = short_side / min(height, width)
-    return round(height * scale), round(width * scale)
