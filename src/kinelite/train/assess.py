@@ -14,6 +14,7 @@ from kinelite.errors import DataError, UsageError
 from kinelite.records import EvalRecord, environment, write_json
 from kinelite.train.device import place
 from kinelite.train.evaluate import evaluate
+from kinelite.train.joint import renumbered
 from kinelite.train.run import make_fabric
 from kinelite.train.trained import Trained, load_trained
 
@@ -112,4 +113,4 @@ def in_order_of(trained: Trained, manifest: Manifest) -> Manifest:
         maps.append({i: known.get(name, -1) for i, name in enumerate(classes)})
     order = [list(manifest.tasks).index(task) for task in trained.tasks]
     rows = tuple(replace(row, labels=tuple(maps[i][row.labels[i]] for i in order)) for row in manifest.rows)
-    return replace(manifest, tasks=trained.tasks, rows=rows)
+    return replace(manifest, tasks=trained.tasks, rows=rows, joint=renumbered(manifest, trained.tasks))

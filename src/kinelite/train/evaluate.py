@@ -22,9 +22,13 @@ from kinelite.data.dataset import ClipDataset, Reading
 from kinelite.data.loader import make_loader
 from kinelite.data.manifest import Manifest
 from kinelite.errors import DataError
+from kinelite.train.joint import joint_numbers
 from kinelite.train.step import normalise, task_logits
 from kinelite.train.strips import write_strip
 from kinelite.types import InputSpec
+
+LARGEST_CONFUSION = 1000
+"""Classes up to which the confusion matrix is recorded: that of EPIC-Kitchens' 3,806 actions has 14 million cells."""
 
 
 @dataclass
@@ -76,7 +80,8 @@ def score(
 def task_numbers(logits: Float[Tensor, "n k"], labels: Int64[Tensor, " n"], classes: tuple[str, ...]) -> dict[str, Any]:
     """top1, top5, ece, loss, per_class and confusion of one task, as JSON values. Shares, not percentages.
 
-    top5 is None for five classes or fewer, where it says nothing. ece: 15 equal bins (Guo et al. 2017).
+    top5 is None for five classes or fewer, where it says nothing; confusion is empty for more than 1000.
+    ece: 15 equal bins (Guo et al. 2017).
     """
     k = len(classes)
     probabilities = logits.softmax(-1)
@@ -93,12 +98,13 @@ def task_numbers(logits: Float[Tensor, "n k"], labels: Int64[Tensor, " n"], clas
         "ece": multiclass_calibration_error(probabilities, labels, k, n_bins=15).item(),
         "loss": F.cross_entropy(logits, labels).item(),
         "per_class": per_class,
-        "confusion": confusion.tolist(),
+        "confusion": confusion.tolist() if k <= LARGEST_CONFUSION else [],
     }
 
 
 def numbers(scores: Scores, manifest: Manifest) -> dict[str, Any]:
-    """The metrics of the first task, and those of each under ``tasks`` when there are several.
+    """The metrics of the first task, and those of each under ``tasks`` when there are several; there too what the
+    heads tell about labels that others make up (an action from verb and noun).
 
     Raises DataError when not one clip could be decoded.
     """
@@ -112,6 +118,9 @@ def numbers(scores: Scores, manifest: Manifest) -> dict[str, Any]:
         for i, ((name, names), logits) in enumerate(zip(manifest.tasks.items(), scores.logits, strict=True))
     }
     first = next(iter(tasks.values()))
+    if manifest.joint is not None:
+        logits = dict(zip(manifest.tasks, scores.logits, strict=True))
+        tasks |= joint_numbers(logits, dict(zip(manifest.tasks, scores.labels.T, strict=True)), manifest.joint)
     return first | ({"tasks": tasks} if len(tasks) > 1 else {})
 
 

@@ -1,4 +1,7 @@
-"""``folder:ROOT``: a folder per class, ROOT/class/clip, or ROOT/{train,val,test}/class/clip."""
+"""``folder:ROOT``: a folder per class, ROOT/class/clip, or ROOT/{train,val,test}/class/clip.
+
+A clip is a video file, or a folder of numbered images below the folder of its class.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from pathlib import Path
 from kinelite.config import SplitConfig
 from kinelite.data.manifest import Manifest, Row
 from kinelite.data.sets import SetOptions, register_set
+from kinelite.data.sets._frames import is_image, is_numbered
 from kinelite.data.split import check_split, check_train, hold_out, refuse_options
 from kinelite.errors import DataError
 
@@ -34,7 +38,7 @@ class _Found:
 
 @register_set("folder", spec="folder:ROOT", summary="your clips: ROOT/class/clip or ROOT/{train,val,test}/class/clip")
 def load(root: str, split: SplitConfig, options: SetOptions) -> Manifest:
-    """Clips at any depth below their class folder; hidden files and files that are not video are left out.
+    """Clips at any depth below their class folder; hidden files and files that are no clips are left out.
 
     Where there is no val and no test folder, clips are held out as ``split`` says. Raises DataError for a root
     that is missing, empty, a file, without clips, or of one class, and for a class without a clip to train on.
@@ -106,7 +110,7 @@ def _classes(top: Path, side: str, other: Counter[str], notes: list[str]) -> Ite
 
 
 def _videos(folder: Path, other: Counter[str]) -> Iterator[Path]:
-    """Video files below ``folder``, sorted; what else lies there is counted in ``other``."""
+    """Video files and folders of images below ``folder``, sorted; what else lies there is counted in ``other``."""
     seen = set()
     for here, folders, files in os.walk(folder, followlinks=True):
         real = os.path.realpath(here)
@@ -115,14 +119,26 @@ def _videos(folder: Path, other: Counter[str]) -> Iterator[Path]:
         if real in seen:
             continue
         seen.add(real)
-        for name in sorted(files):
+        visible = sorted(name for name in files if not name.startswith("."))
+        if not folders and here != os.fspath(folder) and _is_frames(visible):
+            yield Path(here)
+            continue
+        for name in visible:
             path = Path(here, name)
-            if name.startswith("."):
-                continue
             if path.suffix.lower() in VIDEO_SUFFIXES:
                 yield path
             else:
                 other[path.suffix.lower() or name] += 1
+
+
+def _is_frames(names: list[str]) -> bool:
+    """Whether a folder without folders is a clip: numbered images and nothing that is a clip by itself."""
+    images = [name for name in names if is_image(name)]
+    return bool(images) and all(map(is_numbered, images)) and not any(map(_is_video, names))
+
+
+def _is_video(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES
 
 
 def _visible(folder: Path) -> list[Path]:
