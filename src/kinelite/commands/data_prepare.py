@@ -1,0 +1,228 @@
+"""kinelite data prepare SPEC --out DIR"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+
+from kinelite.cli import parse
+from kinelite.commands.progress import bar
+from kinelite.config import SplitConfig
+from kinelite.errors import SetupError, UsageError
+from kinelite.records import cores
+
+if TYPE_CHECKING:
+    from kinelite.data.prepare import Prepared
+    from kinelite.data.prepare_plan import Plan
+    from kinelite.data.store import Entry, Settings
+
+GIB = 2**30
+DEFAULT_SHORT_SIDE = 256
+
+
+@dataclass(frozen=True)
+class PrepareFlags:
+    """Decode a set once into small files that are fast to read. The result is a set itself: store:DIR
+
+    Example: kinelite data prepare folder:clips/ --out stores/clips --short-side 256
+    """
+
+    spec: Annotated[str, tyro.conf.Positional]
+    """Set of clips, such as folder:clips/ or csv:labels.csv."""
+    out: Path
+    """Folder of the store. One that is not finished is continued."""
+    short_side: int | None = None
+    """Shrink larger frames to this short side, in pixels (256 unless --size is given)."""
+    size: int | None = None
+    """Squash frames to size x size pixels."""
+    frames: int | None = None
+    """Keep so many frames of each clip, one per equal segment (default: all)."""
+    fps: float | None = None
+    """Keep so many frames per second."""
+    stride: int | None = None
+    """Keep every so many-th frame."""
+    format: Literal["auto", "h264", "jpeg", "raw", "raw-yuv"] = "auto"
+    """auto: the fastest to read that is at most twice as large as the originals, tried on a few clips."""
+    quality: int | None = None
+    """Of h264: constant rate factor, less is better (20). Of jpeg: 1 to 100 (90)."""
+    gop: int | None = None
+    """Of h264: every so many-th frame stands alone (2). 1 is the fastest to read, more is smaller."""
+    workers: int = -1
+    """Processes (-1: one per core, 0: none of its own)."""
+    shard: str = "1/1"
+    """Share of the clips that this machine prepares, such as 2/4 for the second of four machines."""
+    max_disk_gib: float = 0.0
+    """Stop before the store grows larger than this (0: no limit)."""
+    force: bool = False
+    """Begin even if the disk looks too small."""
+    verify: bool = False
+    """Read every finished clip again, compare its checksum, and make damaged ones anew."""
+    limit_s: float = 1800.0
+    """Seconds that one clip may take before it is given up."""
+    max_skipped: float = 0.05
+    """Share of undecodable clips above which the exit code is 4."""
+    split: SplitConfig = field(default_factory=SplitConfig)
+
+
+def main(args: list[str]) -> dict[str, Any]:
+    """Parse and run."""
+    return run(parse(PrepareFlags, "kinelite data prepare", args))
+
+
+def run(flags: PrepareFlags) -> dict[str, Any]:
+    """Prepare, continue or verify a store; exit code 3 when it does not fit, 4 when too many clips cannot be read."""
+    from kinelite.data.prepare import prepare
+    from kinelite.data.prepare_plan import finished, make_plan
+    from kinelite.data.sets import load_set
+    from kinelite.data.store import Shard
+
+    began = time.monotonic()
+    _check(flags)
+    manifest = load_set(flags.spec, flags.split)
+    plan = make_plan(manifest, flags.out, _settings(flags), Shard.parse(flags.shard))
+    found = None
+    if flags.format == "auto" and not _exists(flags.out):
+        found = _automatic(plan)
+        plan = plan.with_settings(found.settings)
+    done = finished(plan)
+    damaged = _verify(plan, done) if flags.verify else []
+    todo = len(plan.mine()) - len(done)
+    print(f"{len(plan.mine())} clips of '{flags.spec}', {len(done)} of them are in '{flags.out}' already.")
+    if todo:
+        _weigh(plan, todo, flags, found)
+    with bar("clips prepared") as tick:
+        limit = flags.max_disk_gib * GIB or float("inf")
+        result = prepare(plan, done, workers=flags.workers, max_bytes=limit, limit_s=flags.limit_s, progress=tick)
+    return _told(flags, plan, result, damaged, time.monotonic() - began)
+
+
+def _check(flags: PrepareFlags) -> None:
+    if flags.format == "auto" and (flags.quality is not None or flags.gop is not None):
+        raise UsageError("--quality and --gop belong to a format: say --format h264 or --format jpeg.")
+    for name in ("max_disk_gib", "max_skipped"):
+        if not getattr(flags, name) >= 0:
+            raise UsageError(f"--{name.replace('_', '-')} {getattr(flags, name)}: give 0 or more.")
+    if not flags.limit_s > 0:
+        raise UsageError(f"--limit-s {flags.limit_s}: give a positive number of seconds.")
+    if flags.workers < -1:
+        raise UsageError(f"--workers {flags.workers}: give -1 (one per core), 0 or more.")
+
+
+def _settings(flags: PrepareFlags) -> Settings:
+    from kinelite.data.store import DEFAULT_QUALITY, Settings, read_card
+
+    format = "h264" if flags.format == "auto" else flags.format
+    chosen = Settings(
+        format=format,
+        quality=DEFAULT_QUALITY[format] if flags.quality is None else flags.quality,
+        gop=(2 if format == "h264" else 1) if flags.gop is None else flags.gop,
+        short_side=DEFAULT_SHORT_SIDE if flags.short_side is None and flags.size is None else flags.short_side,
+        size=flags.size,
+        frames=flags.frames,
+        fps=flags.fps,
+        stride=flags.stride,
+    )
+    if flags.format == "auto" and _exists(flags.out):  # a store that is continued keeps its format
+        old = read_card(flags.out).settings
+        chosen = replace(chosen, format=old.format, quality=old.quality, gop=old.gop)
+    return chosen
+
+
+def _verify(plan: Plan, done: dict[int, Entry]) -> list[str]:
+    """Take damaged clips out of ``done``, so that they are made anew."""
+    from kinelite.data.prepare_plan import verify
+
+    with bar("clips compared") as tick:
+        damaged = verify(plan, done, tick)
+    print(f"{len(done)} finished clips were read again, {len(damaged)} of them are damaged.")
+    files = {task.target: task.clip for task in plan.tasks(sorted(done))}
+    for file in damaged:
+        print(f"  {file}: is not what was written; it is made anew.")
+        del done[files[file]]
+    return damaged
+
+
+def _weigh(plan: Plan, todo: int, flags: PrepareFlags, found: Estimate | None) -> None:
+    """Say what it will take, and refuse what does not fit."""
+    from kinelite.data.prepare_estimate import estimate, free_bytes
+
+    found = found or estimate([plan.clips[clip] for clip in plan.mine()], plan.card.settings)
+    size, free = found.bytes_per_clip * todo, free_bytes(plan.folder)
+    workers = max(1, cores() if flags.workers < 0 else flags.workers)
+    seconds = found.seconds_per_clip * todo / min(workers, todo, cores())
+    print(
+        f"{todo} to prepare as {_words(plan.card.settings)}: about {_size(size)} "
+        f"({found.share:.1f} times the originals) and {_duration(seconds)} with {workers} processes, "
+        f"judging by {found.clips} clips. {_size(free)} are free in '{flags.out}'."
+    )
+    if flags.force:
+        return
+    if 1.05 * size > free:
+        raise SetupError(
+            f"About {_size(size)} do not fit into the {_size(free)} that are free. Choose another --out, a smaller "
+            "--short-side, --frames, a smaller --format, or --force."
+        )
+    if flags.max_disk_gib and size > flags.max_disk_gib * GIB:
+        raise SetupError(f"About {_size(size)} are more than --max-disk-gib {flags.max_disk_gib:g}. Or add --force.")
+
+
+def _exists(folder: Path) -> bool:
+    from kinelite.data.store import CARD
+
+    return (folder / CARD).exists()
+
+
+def _automatic(plan: Plan) -> Estimate:
+    from kinelite.data.prepare_estimate import LARGEST_SHARE, choose_format
+
+    found = choose_format(plan.clips, plan.card.settings)
+    rule = f"fastest to read of those up to {LARGEST_SHARE:g} times their size"
+    why = f"the {rule}" if found.share <= LARGEST_SHARE else f"the smallest; none is the {rule}"
+    print(f"Format {_words(found.settings)}: {found.share:.2f} times the originals, {why}.")
+    return found
+
+
+def _told(flags: PrepareFlags, plan: Plan, result: Prepared, damaged: list[str], seconds: float) -> dict[str, Any]:
+    print(f"{result.made} clips prepared in {_duration(seconds)}; the store holds {_size(result.bytes)}.")
+    if result.cut:
+        print(f"{result.cut} clips end early, where their originals are damaged.")
+    if result.failed:
+        print(f"{result.failed} of {result.clips} originals cannot be decoded and are left out: {plan.failed}")
+    share = result.failed / max(1, result.clips)
+    if plan.shard.of == 1:
+        print(f"Next: kinelite train sfa --data store:{flags.out}")
+    else:
+        print(f"When all {plan.shard.of} shards are done and in one folder: kinelite data check store:{flags.out}")
+    return {
+        "out": flags.out.as_posix(),
+        "clips": result.clips,
+        "made": result.made,
+        "failed": result.failed,
+        "cut": result.cut,
+        "damaged": damaged,
+        "bytes": result.bytes,
+        "seconds": round(seconds, 3),
+        "format": plan.card.settings.format,
+        "quality": plan.card.settings.quality,
+        "gop": plan.card.settings.gop,
+        "exit_code": 4 if share > flags.max_skipped else 0,
+    }
+
+
+def _words(settings: Settings) -> str:
+    quality = f" at {settings.quality}" if settings.quality else ""
+    return f"{settings.format}{quality}" + (f" in groups of {settings.gop}" if settings.gop > 1 else "")
+
+
+def _size(count: float) -> str:
+    return f"{count / GIB:.2f} GiB" if count >= GIB / 10 else f"{count / 2**20:.1f} MiB"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
