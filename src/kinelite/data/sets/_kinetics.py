@@ -65,25 +65,50 @@ def from_lists(
         raise UsageError(f"No path of {', '.join(f.name for f in lists)} begins with strip_prefix '{prefix}'.")
     labels = known or _classes_of(lines)
     foreign: list[str] = []
-    for where, given, label_text, side in lines:
-        label = _label(where, label_text, labels)
+    elsewhere: list[str] = []
+    for where, given, text, side in lines:
+        label = _label(where, text, labels)
         path = given.removeprefix(prefix).lstrip("/") if prefix and given.startswith(prefix) else given
-        direct = _direct(index, path, side, where, outside)
-        stem = os.path.splitext(os.path.basename(path))[0]
-        name, place = (direct, "class") if direct else choose(index, (stem,), labels, label, side)
-        if name is None or place == "other":
+        name = direct = _direct(index, path, side, where, outside)
+        if direct is None:
+            name, place = choose(index, (os.path.splitext(os.path.basename(path))[0],), labels, label, side)
+            name = None if place == "other" else name
+        if name is None:
             found.absent.append(given)
             continue
         found.entries.append(Entry(where, index.path(name), label, side))
-        if not direct:
-            foreign.append(given)
+        foreign += [] if direct else [given]
+        elsewhere += [where] if _rank(name, labels, label, side)[0] == 2 else []
+    found.notes += _about_places(len(lines), foreign, elsewhere, labels, bool(prefix))
+    return labels, found
+
+
+def _about_places(
+    lines: int, foreign: Sequence[str], elsewhere: Sequence[str], labels: ClassList, prefixed: bool
+) -> list[str]:
+    """Notes on clips that lie elsewhere than the lists say, or in the folder of another class.
+
+    Raises DataError when that is so for most of them: then the lists number the classes in another order.
+    """
+    if 2 * len(elsewhere) > lines:
+        raise DataError(
+            f"{len(elsewhere)} of {lines} lines name a clip in the folder of another class, the first in "
+            f"{elsewhere[0]}: its labels do not have the order of {labels.origin}. Put the class list of that order "
+            "into the root."
+        )
+    notes = []
+    if elsewhere:
+        notes.append(
+            f"{len(elsewhere)} clips lie in the folder of another class than the list says ({elsewhere[0]}, for "
+            "example); the list counts."
+        )
     if foreign:
-        hint = "" if prefix else " Say strip_prefix=... for the part that stands for the root."
-        found.notes.append(
+        hint = "" if prefixed else " Say strip_prefix=... for the part that stands for the root."
+        notes.append(
             f"{len(foreign)} paths of the lists are not below the root, such as {foreign[0]}; their clips were found "
             f"by class folder and name.{hint}"
         )
-    return labels, found
+    return notes
 
 
 def is_list(file: Path) -> bool:
@@ -133,9 +158,10 @@ def _classes_of(lines: Sequence[tuple[str, str, str, str]]) -> ClassList:
         if len(label) > 9:
             raise DataError(f"{where}: label {label} is not the number of a class.")
         names.setdefault(int(label), set()).add(clean(os.path.basename(os.path.dirname(path))))
-    unclear = [number for number, folders in names.items() if len(folders) > 1 or folders == {""}]
-    if unclear or sorted(names) != list(range(len(names))):
-        what = f"folders of label {unclear[0]}: {', '.join(sorted(names[unclear[0]]))}" if unclear else "a number lacks"
+    several = [number for number, folders in names.items() if len(folders) > 1]
+    distinct = set().union(*names.values()) - {""}
+    if several or len(distinct) < len(names) or sorted(names) != list(range(len(names))):
+        what = f"{len(distinct)} folders for the {len(names)} numbers {min(names)} to {max(names)}"
         raise DataError(
             f"The lists number their classes and the folders do not name them ({what}). Put a class list "
             f"into the root: {' or '.join(PATTERNS[:5])}."

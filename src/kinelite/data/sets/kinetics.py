@@ -139,13 +139,13 @@ def _from_tables(
     labels = known or ClassList(once(named), "the CSV files")
     elsewhere: list[str] = []
     for line, side in lines:
-        stem, start_s, end_s = _clip(line)
+        stems, start_s, end_s = _clip(line)
         label = labels.need(line.where, line.get("label", ""))
-        name, place = choose(index, (stem, line["youtube_id"]), labels, label, side)
+        name, place = choose(index, (*stems, line["youtube_id"]), labels, label, side)
         if name is None:
-            found.absent.append(f"{index.top}/{side}/{labels.names[label]}/{stem}.mp4")
+            found.absent.append(f"{index.top}/{side}/{labels.names[label]}/{stems[0]}.mp4")
             continue
-        whole_video = options.untrimmed and not os.path.basename(name).startswith(stem)
+        whole_video = options.untrimmed and not os.path.basename(name).startswith(stems)
         times = (start_s, end_s) if whole_video else (None, None)
         found.entries.append(Entry(line.where, index.path(name), label, side, *times))
         if place == "other":
@@ -165,14 +165,15 @@ def _split(line: Line, side: str) -> str:
     return SPLITS[given] if given else side
 
 
-def _clip(line: Line) -> tuple[str, float, float]:
-    """Name of the clip's file without suffix, and its times in the YouTube video."""
+def _clip(line: Line) -> tuple[tuple[str, str], float, float]:
+    """Names that the clip's file may have, without suffix, and its times in the YouTube video."""
     video = line["youtube_id"]
     if not video or video in (".", "..") or set(video) & set("/\\\0"):
         raise DataError(f"{line.where}: '{video}' is not the id of a YouTube video.")
     start_s, end_s = (_time(line, name) for name in ("time_start", "time_end"))
     check_times(line.where, start_s, end_s)
-    return f"{video}_{int(start_s):06d}_{int(end_s):06d}", start_s, end_s
+    start, end = int(start_s), int(end_s)
+    return (f"{video}_{start:06d}_{end:06d}", f"{video}_{start}_{end}"), start_s, end_s
 
 
 def _time(line: Line, name: str) -> float:

@@ -22,6 +22,8 @@ ROOT/ucfTrainTestlist/trainlist01.txt  testlist01.txt  (and 02, 03)
 ROOT/UCF-101/ApplyEyeMakeup/v_ApplyEyeMakeup_g01_c01.avi"""
 _LISTS = ("ucfTrainTestlist", "annotations", ".", "*")
 _VIDEOS = ("UCF-101", "UCF101", "videos", "")
+# The card tells the first split; all three share out 13,320 clips.
+_PUBLISHED = {2: (9586, 3734), 3: (9624, 3696)}
 _GROUP = re.compile(r"_(g\d\d)_c\d\d")
 
 
@@ -66,7 +68,9 @@ def load(root: str, split: SplitConfig, options: Ucf101Options) -> Manifest:
                 entries.append(Entry(where, path, label, side, group=group))
             else:
                 absent.append(f"{top}/{_VIDEOS[0]}/{name}")
-    return listed_set("ucf101", {"label": classes}, entries, absent, top=top, tree=TREE)
+    counts = [_PUBLISHED[options.split]] if options.split in _PUBLISHED else []
+    notes = [f"Published for split {options.split}: {train} clips in train, {test} in test." for train, test in counts]
+    return listed_set("ucf101", {"label": classes}, entries, absent, top=top, tree=TREE, notes=notes)
 
 
 def _classes(file: Path) -> tuple[str, ...]:
