@@ -24,9 +24,10 @@ ALLOWED = {
     "report": {"records", "errors", "config"},
     "doctor": BASE | {"data"},
     "train": BASE | {"limits", "models", "data"},
+    "bench": BASE | {"models", "data", "train"},
     "cli": {"errors", ""},
     "__main__": {"cli"},
-    "commands": BASE | {"cli", "recipes", "models", "data", "train", "report", "doctor"},
+    "commands": BASE | {"cli", "recipes", "models", "data", "train", "bench", "report", "doctor"},
     "": {"recipes", "models", "data", "report", "train"},
 }
 HEAVY = {"torch", "cv2", "av", "matplotlib", "timm", "torchmetrics", "lightning_fabric"}

@@ -19,6 +19,7 @@ VERBS = {
     "predict": "Label clips with a trained model.",
     "report": "One static page from run folders.",
     "data": "Check a set of clips, or describe it.",
+    "bench": "Measure how fast clips are read, beside other libraries.",
     "list": "Names of models, data sets, recipes, policies.",
     "info": "What a model is, what it costs.",
     "doctor": "This machine: devices, decoders, disk; what to paste into a bug report.",

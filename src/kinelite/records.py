@@ -117,7 +117,23 @@ class EvalRecord(_Record):
     seconds: float | None = None
 
 
-R = TypeVar("R", TrainRecord, EvalRecord)
+@dataclass(frozen=True, kw_only=True)
+class BenchRecord(_Record):
+    """One measurement; ``model`` is what was measured, for an input pipeline its name."""
+
+    kind: str = "bench"
+    mode: str = ""
+    """input: reading clips."""
+    device: str = ""
+    precision: str = ""
+    batch: int | None = None
+    frames: int | None = None
+    size: int | None = None
+    figures: dict[str, Any] = field(default_factory=dict)
+    """What the mode measures, with units in the names."""
+
+
+R = TypeVar("R", TrainRecord, EvalRecord, BenchRecord)
 
 
 def from_dict(kind: type[R], data: Any) -> R:

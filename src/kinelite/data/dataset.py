@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float64, UInt8
 
 from kinelite.data import augment
-from kinelite.data.decode import ChooseTimes, ClipError, read_part
+from kinelite.data.decode import ChooseTimes, ClipError, forget, read_part
 from kinelite.data.manifest import Manifest, Row
 from kinelite.data.sampling import dense_times, sparse_times, view_times
 from kinelite.data.stages import stage
@@ -41,6 +41,9 @@ class Reading:
     seed: int = 0
     decoder: str = "pyav"
     """What decodes video files; see `kinelite.data.decode.use_decoder`."""
+    remember: bool = True
+    """Keep what is known of files from one epoch to the next. A set of far more clips than 1,024 gains nothing by it,
+    which is what a measurement on a few clips has to show."""
 
     @property
     def shape(self) -> tuple[int, int, int, int, int]:
@@ -83,6 +86,8 @@ def read_sample(row: Row, key: Key, reading: Reading, out: UInt8[np.ndarray, "v 
     fail, the run fails, and says why.
     """
     frames = np.empty(reading.shape, np.uint8) if out is None else out
+    if not reading.remember:
+        forget()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:

@@ -18,8 +18,8 @@ import msgspec
 
 from kinelite.config import SplitConfig
 from kinelite.data.exclusions import without
-from kinelite.data.manifest import Manifest
-from kinelite.errors import UsageError, unknown
+from kinelite.data.manifest import Manifest, Row
+from kinelite.errors import DataError, UsageError, unknown
 
 
 @dataclass(frozen=True)
@@ -97,6 +97,25 @@ def load_set(spec: str, split: SplitConfig | None = None) -> Manifest:
 
 
 _OPTION = re.compile(r"^(?P<rest>.*),(?P<name>[a-z][a-z_]*)=(?P<value>[^,]*)$", re.DOTALL)
+
+
+def load_any(spec: str, split: SplitConfig | None = None) -> Manifest:
+    """As `load_set`, but a folder that is no set of classes gives all videos below it, without labels.
+
+    For looking at files and measuring them. Raises DataError when there is no video either.
+    """
+    try:
+        return load_set(spec, split)
+    except DataError:
+        kind, root, _ = parse_spec(spec)
+        from kinelite.data.sets.folder import VIDEO_SUFFIXES
+
+        files = sorted(Path(root).expanduser().rglob("*")) if kind == "folder" else []
+        found = [path for path in files if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()]
+        if not found:
+            raise
+    note = f"{root} is no set of classes: all {len(found)} videos below it, without labels."
+    return Manifest(spec, {"label": ("-",)}, tuple(Row(str(path), (0,), "all") for path in found), notes=(note,))
 
 
 def parse_spec(spec: str) -> tuple[str, str, dict[str, str]]:
