@@ -139,6 +139,13 @@ def test_of_several_copies_the_one_in_its_class_and_split_is_taken(tmp_path: Pat
     assert f"val/a/{name}" in where(tmp_path, load_set(f"kinetics400:{tmp_path}"))
 
 
+def test_the_folder_of_a_class_is_none_of_a_split(tmp_path: Path) -> None:
+    name = "training dog/aaaaaaaaaaa_000000_000010.mp4"
+    touch(tmp_path, f"copy/{name}", f"train/{name}", "b.mp4")
+    table(tmp_path, "train.csv", "training dog,aaaaaaaaaaa,0,10,train", "b,b,0,10,train")
+    assert f"train/{name}" in where(tmp_path, load_set(f"kinetics400:{tmp_path}"))
+
+
 def test_a_clip_in_the_folder_of_another_class_is_told(tmp_path: Path) -> None:
     touch(tmp_path, "train/b/aaaaaaaaaaa_000000_000010.mp4", "train/b/bbbbbbbbbbb_000000_000010.mp4")
     table(tmp_path, "train.csv", "a,aaaaaaaaaaa,0,10,train", "b,bbbbbbbbbbb,0,10,train")
@@ -411,4 +418,5 @@ def test_class_names_are_found_in_any_spelling() -> None:
     classes = ClassList(["massaging person's head", "passing American football (in game)"], "here")
     assert classes.number("massaging_person\u2019s_head") == 0
     assert classes.number('"passing american football (in game)"') == 1
+    assert classes.number("massaging persons head") == 0
     assert classes.number("massaging") is None
