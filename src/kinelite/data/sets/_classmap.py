@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ def clean(name: str) -> str:
     return " ".join(name.replace('"', "").replace("_", " ").replace("\u2019", "'").split())
 
 
+@lru_cache(maxsize=4096)
 def key(name: str) -> str:
     """What two spellings of one class have in common: `clean`, without regard to case and apostrophes."""
     return clean(name).casefold().replace("'", "")
