@@ -123,18 +123,23 @@ def pack(planes: UInt8[np.ndarray, "c t h w"], frames: UInt8[np.ndarray, "t c h 
 
 def train_frames(row: Row, spec: InputSpec, policy: str, rng: np.random.Generator) -> UInt8[np.ndarray, "t c h w"]:
     """One training sample: random times, one augmentation draw for all frames."""
+    with stage("decode"):
+        frames = read_row(row, training_times(spec, rng))
+    with stage("augment"):
+        height, width = frames.shape[-2:]
+        draw = augment.draw(augment.policy(policy), height, width, spec.size, rng, spec.fit)
+        return augment.apply(frames, draw, spec.size)
+
+
+def training_times(spec: InputSpec, rng: np.random.Generator) -> ChooseTimes:
+    """How a training sample chooses its times: at random, sparse or dense as the model wants."""
 
     def choose(start_s: float, end_s: float, frame_s: float) -> Float64[np.ndarray, " t"]:
         if spec.sampling == "dense":
             return dense_times(start_s, end_s, spec.frames, spec.stride * frame_s, rng)
         return sparse_times(start_s, end_s, spec.frames, rng)
 
-    with stage("decode"):
-        frames = read_row(row, choose)
-    with stage("augment"):
-        height, width = frames.shape[-2:]
-        draw = augment.draw(augment.policy(policy), height, width, spec.size, rng, spec.fit)
-        return augment.apply(frames, draw, spec.size)
+    return choose
 
 
 def view_frames(row: Row, spec: InputSpec, views: tuple[int, int]) -> list[UInt8[np.ndarray, "t c h w"]]:

@@ -53,11 +53,13 @@ def score(
     views: tuple[int, int] = (1, 1),
     batch: int = 16,
     workers: int = 0,
+    decoder: str = "pyav",
     tick: Callable[[int], None] | None = None,
 ) -> Scores:
     """Run ``forward`` (a model in evaluation mode) over all rows. ``tick`` is told how many clips are done."""
     per_step = max(1, batch // (views[0] * views[1]))
-    loader = make_loader(ClipDataset(manifest, Reading(spec, views=views)), per_step, shuffle=False, workers=workers)
+    clips = ClipDataset(manifest, Reading(spec, views=views, decoder=decoder))
+    loader = make_loader(clips, per_step, shuffle=False, workers=workers)
     found: list[list[Tensor]] = [[] for _ in manifest.tasks]
     labels: list[Tensor] = [torch.empty(0, len(manifest.tasks), dtype=torch.int64)]
     indices: list[int] = []
@@ -167,12 +169,15 @@ def evaluate(
     views: tuple[int, int] = (1, 1),
     batch: int = 16,
     workers: int = 0,
+    decoder: str = "pyav",
     strips: int = 6,
     tick: Callable[[int], None] | None = None,
 ) -> dict[str, Any]:
     """Everything that an EvalRecord holds beside what names the run: metrics, worst clips, skipped clips, seconds."""
     began = time.perf_counter()
-    scores = score(forward, manifest, spec, device, views=views, batch=batch, workers=workers, tick=tick)
+    scores = score(
+        forward, manifest, spec, device, views=views, batch=batch, workers=workers, decoder=decoder, tick=tick
+    )
     seconds = time.perf_counter() - began
     return numbers(scores, manifest) | {
         "classes": list(manifest.classes),

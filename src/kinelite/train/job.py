@@ -17,6 +17,7 @@ from kinelite.data.loader import Batch, choose_workers
 from kinelite.data.manifest import Manifest
 from kinelite.errors import DataError, RunError
 from kinelite.train.checkpoint import Checkpoint, Progress, list_checkpoints, save_checkpoint
+from kinelite.train.decoder import settled
 from kinelite.train.device import PeakMemory, Placement
 from kinelite.train.evaluate import numbers, score
 from kinelite.train.log import RunLog
@@ -191,11 +192,16 @@ class Job:
             part.ema.swap()
         part.model.eval()
         workers = choose_workers(self.config.workers, self.placement.accelerator, len(self.validation.rows))
-        batch = part.stage.micro_batch or 16
-        found = numbers(
-            score(part.forward, self.validation, part.spec, self.fabric.device, batch=batch, workers=workers),
+        scores = score(
+            part.forward,
             self.validation,
+            part.spec,
+            self.fabric.device,
+            batch=part.stage.micro_batch or 16,
+            workers=workers,
+            decoder=settled(self.config.clips.decoder),
         )
+        found = numbers(scores, self.validation)
         if self.config.keep.select == "best" and found["top1"] > self.progress.best:
             save_best(self.out, part)
         train_mode(part.model)
@@ -207,6 +213,7 @@ class Job:
         """Put the final weights in place, note what the stage was, and save the state that the next one starts from."""
         p, stage = self.progress, part.stage
         self._measure()
+        part.loader.close()
         p.wait_s, part.loader.wait_s = p.wait_s + part.loader.wait_s, 0.0
         if part.ema:
             part.ema.swap()

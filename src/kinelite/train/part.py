@@ -18,6 +18,7 @@ from kinelite.data.manifest import Manifest
 from kinelite.models import create_model
 from kinelite.models.weights import load_weights
 from kinelite.train.checkpoint import Checkpoint, join_optimizer
+from kinelite.train.decoder import settled
 from kinelite.train.optim import Ema, Schedule, make_optimizer
 from kinelite.train.stage import Frozen, freeze, train_mode
 from kinelite.types import InputSpec
@@ -131,7 +132,9 @@ def _train_loader(
 ) -> ClipLoader:
     # Each stage has its own stream, or stage 2 would see the draws of stage 1 again.
     seed = config.seed * 1000 + number
-    reading = Reading(spec, augmentation(config.clips.policy, manifest), seed=seed)
+    reading = Reading(
+        spec, augmentation(config.clips.policy, manifest), seed=seed, decoder=settled(config.clips.decoder)
+    )
     clips = ClipDataset(manifest, reading)
     workers = choose_workers(config.workers, device, len(clips))
     leave_cores(workers, device)

@@ -23,6 +23,7 @@ from kinelite.limits import check_config
 from kinelite.models.weights import load_weights
 from kinelite.records import EvalRecord, TrainRecord, environment, explained, from_dict, truncate_jsonl, write_json
 from kinelite.train.checkpoint import Checkpoint, list_checkpoints, load_latest
+from kinelite.train.decoder import settled, with_decoder
 from kinelite.train.device import PeakMemory, Placement, place
 from kinelite.train.evaluate import check_skipped, evaluate
 from kinelite.train.fit import fit
@@ -127,6 +128,7 @@ def _open(config: TrainConfig, manifest: Manifest, training: Manifest, held_out:
             "Bring them back, or choose another --out."
         )
     write_json(out / "config.json", to_json(config))
+    config = with_decoder(config, training, log)
     memory = PeakMemory(placement.device)
     job = Job(config, training, held_out, fabric, placement, memory, out, log, manifest.fingerprint(), resume=found)
     if found:
@@ -222,6 +224,7 @@ def _conclude(job: Job, part: Part, held_out: Manifest, command: str) -> TrainRe
         job.out,
         batch=batch,
         workers=workers,
+        decoder=settled(config.clips.decoder),
         strips=config.keep.strips,
     )
     split = held_out.rows[0].split

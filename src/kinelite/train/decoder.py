@@ -1,0 +1,43 @@
+"""Which decoder a run uses: measured once, when it begins, and the same whenever it is continued."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+
+from kinelite.config import TrainConfig
+from kinelite.data.choose_decoder import choose_decoder
+from kinelite.data.dataset import training_times
+from kinelite.data.manifest import Manifest
+from kinelite.records import write_json
+from kinelite.train.log import RunLog
+from kinelite.types import InputSpec
+
+
+def settled(decoder: str) -> str:
+    """The decoder that is used: 'auto' means PyAV where no measurement has settled it."""
+    return "pyav" if decoder == "auto" else decoder
+
+
+def with_decoder(config: TrainConfig, training: Manifest, log: RunLog) -> TrainConfig:
+    """The config with 'auto' settled by a measurement on clips of ``training``; decoder.json of the run keeps it.
+
+    Raises SetupError when TorchCodec is asked for and cannot be used.
+    """
+    path = Path(config.out) / "decoder.json"
+    if path.exists():
+        name = json.loads(path.read_text())["name"]
+    else:
+        frames = max(stage.frames or config.frames for stage in config.stages)
+        found = choose_decoder(
+            config.clips.decoder,
+            training.rows,
+            training_times(InputSpec(frames, config.size), np.random.default_rng(config.seed)),
+        )
+        log.say(found.why)
+        write_json(path, asdict(found))
+        name = found.name
+    return replace(config, clips=replace(config.clips, decoder=name))
