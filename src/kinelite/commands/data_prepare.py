@@ -17,6 +17,7 @@ from kinelite.records import cores
 
 if TYPE_CHECKING:
     from kinelite.data.prepare import Prepared
+    from kinelite.data.prepare_estimate import Estimate
     from kinelite.data.prepare_plan import Plan
     from kinelite.data.store import Entry, Settings
 
@@ -218,7 +219,7 @@ def _words(settings: Settings) -> str:
     return f"{settings.format}{quality}" + (f" in groups of {settings.gop}" if settings.gop > 1 else "")
 
 
-def _size(count: float) -> str:
+def _size(count: int | float) -> str:
     return f"{count / GIB:.2f} GiB" if count >= GIB / 10 else f"{count / 2**20:.1f} MiB"
 
 

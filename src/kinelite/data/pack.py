@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import BinaryIO
+from io import BufferedIOBase
 
 import cv2
 import numpy as np
@@ -37,7 +37,7 @@ class Packed:
     """Where a damaged original breaks off."""
 
 
-def pack(row: Row, settings: Settings, file: BinaryIO, source: str = "", source_bytes: int = 0) -> Packed:
+def pack(row: Row, settings: Settings, file: BufferedIOBase, source: str = "", source_bytes: int = 0) -> Packed:
     """Write the clip of ``row`` to ``file``, from its beginning, and say what it became.
 
     Of a damaged original the good part is kept, as `decode.read_part` does. Raises ClipError when there is none, and
@@ -59,7 +59,7 @@ class _Unexpected(Exception):
     """Frames came with other times than the file's packets announce: they have to be counted instead."""
 
 
-def _pack(row: Row, info: ClipInfo, settings: Settings, file: BinaryIO, source: str, source_bytes: int) -> Packed:
+def _pack(row: Row, info: ClipInfo, settings: Settings, file: BufferedIOBase, source: str, source_bytes: int) -> Packed:
     reading = _Reading(row.path, info, choose_moments(info, row.start_s, row.end_s, settings), settings)
     # Room for the header, which is known last; its longest part is the path, escaped twice at worst.
     shelf = _Shelf(file, settings, reserve=1536 + 12 * len(source))
@@ -142,7 +142,7 @@ class _Reading:
 class _Shelf:
     """The file while it is written: room for the header, then frame after frame, the tables, and the header last."""
 
-    def __init__(self, file: BinaryIO, settings: Settings, reserve: int) -> None:
+    def __init__(self, file: BufferedIOBase, settings: Settings, reserve: int) -> None:
         self.file, self.settings = file, settings
         self.data_at = -(-reserve // 8) * 8
         self.sizes: list[int] = []

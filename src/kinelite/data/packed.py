@@ -135,7 +135,7 @@ def _record(file: FileIO, info: PackedInfo, number: int) -> bytes:
 
 def _fill(file: FileIO, info: PackedInfo, number: int, into: np.ndarray) -> None:
     file.seek(info.data_at + int(info.offsets[number]))
-    if file.readinto(memoryview(into).cast("B")) != into.nbytes:
+    if file.readinto(into.data) != into.nbytes:
         raise ClipError(info.path, f"is cut off within frame {number}")
 
 

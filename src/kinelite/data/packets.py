@@ -7,6 +7,7 @@ from fractions import Fraction
 
 import av
 import numpy as np
+from av.codec.codec import UnknownCodecError
 from av.error import FFmpegError
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import PictureType, VideoFrame
@@ -33,7 +34,7 @@ class PacketEncoder:
     def __init__(self, height: int, width: int, quality: int, gop: int) -> None:
         try:
             context = av.CodecContext.create("libx264", "w")
-        except (av.codec.codec.UnknownCodecError, FFmpegError) as error:
+        except UnknownCodecError as error:
             raise SetupError("PyAV was built without libx264. Choose another --format, such as jpeg.") from error
         assert isinstance(context, VideoCodecContext)
         context.width, context.height = width + width % 2, height + height % 2
@@ -76,7 +77,7 @@ def decode_packets(
     places = {number: place for place, number in enumerate(wanted)}
     try:
         for frame in _decoded(context, read, _needed(wanted, gop)):
-            place = places.pop(frame.pts, None)
+            place = None if frame.pts is None else places.pop(frame.pts, None)
             if place is None:
                 continue
             if (frame.height, frame.width) != (height + height % 2, width + width % 2):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
-import io
 import os
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -13,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
 
-from kinelite.data.exclusions import COLUMNS
+from kinelite.data.exclusions import clip_key, write_exclusions
 from kinelite.data.prepare_plan import Plan, Progress, finished
 from kinelite.data.prepare_worker import Task, Worker, make
 from kinelite.data.store import CARD, ROWS, Entry, rows_text, to_line
@@ -111,14 +109,9 @@ def _write_failed(plan: Plan, failed: Sequence[Entry]) -> None:
     if not failed:
         plan.failed.unlink(missing_ok=True)
         return
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for entry in sorted(failed, key=lambda entry: entry.clip):
-        row = plan.clips[entry.clip]
-        times = ["" if t is None else repr(t) for t in (row.start_s, row.end_s)]
-        writer.writerow([os.path.abspath(row.path), *times, entry.error])
-    replace_bytes(plan.failed, text.getvalue().encode(errors="surrogateescape"))
+    found = sorted(failed, key=lambda entry: entry.clip)
+    with explained(plan.folder):
+        write_exclusions(plan.failed, [(clip_key(plan.clips[entry.clip]), entry.error) for entry in found])
 
 
 class _Index:

@@ -114,6 +114,7 @@ class Worker:
         """End the process for good; `make` of another thread raises SetupError."""
         self._closed = True
         self._end()
+        self._errors.close()
 
     def _end(self) -> None:
         process, self._process = self._process, None

@@ -260,12 +260,11 @@ def conflict(old: Card, new: Card) -> str:
     now: dict[str, Any] = msgspec.to_builtins(new)
     then |= then.pop("settings")
     now |= now.pop("settings")
-    lists = ("tasks", "joint", "rows_sha256")
-    told = ("kinelite", "set", "notes", "absent", *lists)
-    parts = [
-        f"{name} {then[name]} there, {now[name]} now" for name in then if name not in told and then[name] != now[name]
-    ]
-    parts += [f"other {name.removesuffix('_sha256')}" for name in differ if name in lists]
+    others = {"tasks": "other classes", "joint": "another joint label", "rows_sha256": "other clips, labels or splits"}
+    told = ("kinelite", "set", "notes", "absent", *others)
+    differ = [name for name in then if then[name] != now[name]]
+    parts = [f"{name} {then[name]} there, {now[name]} now" for name in differ if name not in told]
+    parts += [others[name] for name in differ if name in others]
     return "; ".join(parts)
 
 
