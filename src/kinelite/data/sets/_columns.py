@@ -92,8 +92,8 @@ def _count(lines: Lines, mark: str | None) -> int:
 def _guess(lines: Lines, mark: str | None, many: int, tasks: int) -> str:
     if tasks and many in (tasks, tasks + 2):
         return "labels" if many == tasks else "parts"
-    where, text = lines[0]
-    middle = _pieces(text, mark)[-many:-1]
+    where, pieces = next((w, p) for w, text in lines if len(p := _pieces(text, mark)) > many or many == 1)
+    middle = pieces[-many:-1]
     if many == 2 and _NUMBER.fullmatch(middle[0]):
         raise UsageError(
             f"{where}: two numbers after the path can mean several things. Say format=rawframes (folder, number of "
