@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import builtins
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -95,14 +95,8 @@ def test_every_reading_goes_through_the_decoder_in_use(clip_folder: Path, monkey
 
 
 def test_without_torchcodec_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = builtins.__import__
-
-    def refuse(name: str, *rest: object) -> object:
-        if name.startswith("torchcodec"):
-            raise ModuleNotFoundError(f"No module named '{name}'", name="torchcodec")
-        return real(name, *rest)
-
-    monkeypatch.setattr(builtins, "__import__", refuse)
+    for name in ("torchcodec", "torchcodec.decoders"):
+        monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(SetupError, match=r"is not installed.*kinelite\[torchcodec\].*ffmpeg.*--clips\.decoder pyav"):
         use_decoder("torchcodec")
     assert decoder_in_use() == "pyav"

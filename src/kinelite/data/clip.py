@@ -72,6 +72,8 @@ class ClipInfo:
     """Seconds per unit of ``pts``."""
     pts: Int64[np.ndarray, " n"] | None = field(default=None, compare=False, repr=False)
     """Time stamp of each frame in presentation order; None when counted, or when the file is large."""
+    order: Int64[np.ndarray, " p"] | None = field(default=None, compare=False, repr=False)
+    """Of a counted file, where known: place in the order of display of the picture of each packet, -1 for none."""
     keyframes_s: Float64[np.ndarray, " k"] = field(default_factory=lambda: np.zeros(0), compare=False, repr=False)
     """Times at which decoding can start."""
 

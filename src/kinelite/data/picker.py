@@ -20,7 +20,7 @@ class Picker:
         self.pts_s = np.zeros(len(times_s))
         # Up to a quarter of a frame early is still that frame: times are rounded, to milliseconds in Matroska.
         self.times_s = times_s + min(1e-3, 0.25 * info.period_s)
-        self.done = 0
+        self.restart()
         self.short_side = short_side
         # One for all frames, on one thread: a frame's own to_ndarray(format=...) sets the conversion up anew each time
         # and wakes a thread per core for it, which took a hundred times as long for small frames.
@@ -28,13 +28,13 @@ class Picker:
         self._rotation: int | None = None
         self._display = (False, False, False)
 
-    @property
-    def next_s(self) -> float | None:
-        """The earliest time that has no frame yet."""
-        return float(self.times_s[self.done]) if self.done < len(self.times_s) else None
-
     def restart(self) -> None:
-        self.done = 0
+        self._answered(0)
+
+    def _answered(self, upto: int) -> None:
+        self.done = upto
+        self.next_s = float(self.times_s[upto]) if upto < len(self.times_s) else np.inf
+        """The earliest time that has no frame yet; infinite when all have one."""
 
     def give(self, frame: VideoFrame, shown_s: float, until_s: float) -> None:
         """``frame``, shown from ``shown_s``, is what is on display until ``until_s``."""
@@ -48,15 +48,25 @@ class Picker:
             self.frames = np.empty((len(self.times_s), height, width, channels), np.uint8).transpose(0, 3, 1, 2)
         self.frames[self.done : upto] = rgb
         self.pts_s[self.done : upto] = shown_s
-        self.done = upto
+        self._answered(upto)
 
-    def wanted(self) -> frozenset[int] | None:
-        """Time stamps of the frames that will be taken; None where they are not known beforehand."""
-        pts = self.info.pts
-        if pts is None:
+    def wanted(self) -> dict[int, float] | None:
+        """Frames that will be taken, by time stamp (by place when counted), and until when each is on display.
+
+        None where that is not known beforehand.
+        """
+        info = self.info
+        if info.counted:
+            places = np.maximum(np.floor((self.times_s - info.start_s) * info.fps), 0.0)
+            # Multiplied and divided, a time may have crossed the border of a frame.
+            places += (info.start_s + (places + 1) / info.fps <= self.times_s).astype(np.float64)
+            places -= (places > 0) & (info.start_s + places / info.fps > self.times_s)
+            return {place: info.start_s + (place + 1) / info.fps for place in map(int, np.unique(places).tolist())}
+        if info.pts is None:
             return None
-        shown = np.searchsorted(pts * float(self.info.time_base), self.times_s, side="right") - 1
-        return frozenset(pts[np.maximum(shown, 0)].tolist())
+        shown_s = info.pts * float(info.time_base)
+        places = np.unique(np.maximum(np.searchsorted(shown_s, self.times_s, side="right") - 1, 0))
+        return dict(zip(info.pts[places].tolist(), np.append(shown_s, np.inf)[places + 1].tolist(), strict=True))
 
     def _rgb(self, frame: VideoFrame) -> UInt8[np.ndarray, "c h w"]:
         if frame.rotation != self._rotation:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import threading
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
@@ -17,10 +17,13 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 from jaxtyping import Int64
 
+from kinelite.data.avi_order import droppable, places
 from kinelite.data.clip import ClipError, ClipInfo, PathLike
 
 WHOLE_FILE_BYTES = 64 * 2**20
 """Files up to this size have every packet looked at; of larger ones only the beginning, the index and the end."""
+KEPT_BYTES = 8 * 2**20
+"""A file of up to this size stays open after probing, with its packets, for the decoding that usually follows."""
 LONGEST_TABLE = 20_000
 """Frame times are kept for files of up to so many frames, so that a full cache stays below 200 MB."""
 
@@ -43,16 +46,45 @@ def probe(path: PathLike) -> ClipInfo:
     return _probe(name, status.st_mtime_ns, status.st_size)
 
 
-@contextmanager
-def opened(path: PathLike) -> Iterator[InputContainer]:
-    """The open file. FFmpeg's errors about the file as a whole become a ClipError."""
+def opened(path: PathLike) -> InputContainer:
+    """The open file, a context manager. FFmpeg's errors about the file as a whole become a ClipError."""
     # The prefix keeps a colon in a file name from being read as a protocol; tags are often not UTF-8.
     try:
-        container = av.open(f"file:{os.fspath(path)}", metadata_errors="ignore")
+        return av.open(f"file:{os.fspath(path)}", metadata_errors="ignore")
     except (FFmpegError, OSError) as error:
         raise ClipError(path, f"is not a video that can be read ({_words(error)})") from error
-    with container:
-        yield container
+
+
+@dataclass
+class LeftOpen:
+    """A file as probing leaves it: all packets read, the first ones decoded."""
+
+    info: ClipInfo
+    container: InputContainer
+    packets: list[av.Packet[VideoStream]]
+    fed: int
+    """How many of the packets the decoder has had."""
+    frames: list[av.VideoFrame]
+    """What it gave for them."""
+
+
+_left = threading.local()
+
+
+def take_open(info: ClipInfo) -> LeftOpen | None:
+    """The file that this thread has probed last, if ``info`` came from that; it is the caller's to close then."""
+    found: LeftOpen | None = getattr(_left, "file", None)
+    if found is None or found.info is not info:
+        return None
+    _left.file = None
+    return found
+
+
+def _leave_open(file: LeftOpen) -> None:
+    before: LeftOpen | None = getattr(_left, "file", None)
+    if before is not None:
+        before.container.close()
+    _left.file = file
 
 
 def display(frame: av.VideoFrame) -> tuple[bool, bool, bool]:
@@ -69,17 +101,32 @@ def display(frame: av.VideoFrame) -> tuple[bool, bool, bool]:
 
 @functools.lru_cache(maxsize=1024)
 def _probe(path: str, mtime_ns: int, size: int) -> ClipInfo:
-    with opened(path) as container:
-        stream = _largest(container, path)
-        try:
-            found = _Scan(container, stream, whole=size <= WHOLE_FILE_BYTES)
-        except (FFmpegError, OSError) as error:
-            raise ClipError(path, f"cannot be read ({_words(error)})") from error
-        if not found.packets:
-            raise ClipError(path, "holds a video stream without any frame")
-        if found.first is None:
-            raise ClipError(path, "no frame of it can be decoded")
-        return found.info(path, container, stream, found.first)
+    container = opened(path)
+    info, left = None, None
+    try:
+        info, left = _look(path, container, size)
+    finally:
+        if left is None:
+            container.close()
+    if left is not None:
+        _leave_open(left)
+    return info
+
+
+def _look(path: str, container: InputContainer, size: int) -> tuple[ClipInfo, LeftOpen | None]:
+    stream = _largest(container, path)
+    try:
+        found = _Scan(container, stream, whole=size <= WHOLE_FILE_BYTES, keep=size <= KEPT_BYTES)
+    except (FFmpegError, OSError) as error:
+        raise ClipError(path, f"cannot be read ({_words(error)})") from error
+    if not found.packets:
+        raise ClipError(path, "holds a video stream without any frame")
+    if not found.frames:
+        raise ClipError(path, "no frame of it can be decoded")
+    info = found.info(path, container, stream, found.frames[0])
+    if found.kept is None:
+        return info, None
+    return info, LeftOpen(info, container, found.kept, found.fed, found.frames)
 
 
 def _largest(container: InputContainer, path: str) -> VideoStream:
@@ -92,9 +139,13 @@ def _largest(container: InputContainer, path: str) -> VideoStream:
 class _Scan:
     """One pass over the packets of a stream: of the whole file, or of the beginning and the end of a large one."""
 
-    def __init__(self, container: InputContainer, stream: VideoStream, whole: bool) -> None:
+    def __init__(self, container: InputContainer, stream: VideoStream, whole: bool, keep: bool = False) -> None:
         self.whole = whole
-        self.first: av.VideoFrame | None = None
+        self.kept: list[av.Packet[VideoStream]] | None = [] if whole and keep else None
+        """All packets; None of a large file, and where the first ones did not decode cleanly."""
+        self.fed = 0
+        self.frames: list[av.VideoFrame] = []
+        """What the first ``fed`` packets gave: the first frame, seldom more."""
         self.packets = 0
         self.missing = 0
         self.indexed = 0
@@ -121,10 +172,19 @@ class _Scan:
             # MPEG-4 in AVI fills the place of a picture packed into another packet with a byte or none at all.
             if packet.size > 1 and not packet.is_discard:
                 self._take(packet)
-            if self.first is None:
-                self.first = _first_frame(packet)
-            if at_most is not None and self.packets >= at_most and self.first is not None:
+            if self.kept is not None:
+                self.kept.append(packet)
+            if not self.frames:
+                self._decode(packet)
+            if at_most is not None and self.packets >= at_most and self.frames:
                 return
+
+    def _decode(self, packet: av.Packet[VideoStream]) -> None:
+        self.fed += 1
+        try:
+            self.frames = packet.decode()
+        except FFmpegError:
+            self.kept = None
 
     def _take(self, packet: av.Packet[VideoStream]) -> None:
         self.packets += 1
@@ -166,8 +226,26 @@ class _Scan:
             counted=counted,
             time_base=base,
             pts=table,
+            order=self._order() if reordered and context.name == "mpeg4" else None,
             keyframes_s=keys,
         )
+
+    def _order(self) -> Int64[np.ndarray, " p"] | None:
+        """Places of the packets in the order of display; None where packets and first frame do not bear them out."""
+        if self.kept is None:
+            return None
+        packets = [packet for packet in self.kept if packet.size]
+        order = places(bytes(packet) for packet in packets)
+        if (order >= 0).sum() != self.packets:
+            return None
+        is_b, first = droppable(order), int(np.argmax(order == 0))
+        # A decoder without delay gives the first frame at once, and another order than the one laid down here.
+        due = (
+            first
+            if is_b[first]
+            else next((i for i in range(first + 1, len(order)) if order[i] > 0 and not is_b[i]), -1)
+        )
+        return order if self.fed == due + 1 else None
 
 
 def _period_s(pts: Int64[np.ndarray, " n"], base: Fraction, stream: VideoStream) -> float:
@@ -178,13 +256,6 @@ def _period_s(pts: Int64[np.ndarray, " n"], base: Fraction, stream: VideoStream)
         return float(middle.mean() * base)
     rate = float(stream.average_rate or stream.guessed_rate or 0)
     return 1 / rate if 0 < rate <= 240 else 0.04
-
-
-def _first_frame(packet: av.Packet[VideoStream]) -> av.VideoFrame | None:
-    try:
-        return next(iter(packet.decode()), None)
-    except FFmpegError:
-        return None
 
 
 def _words(error: Exception) -> str:

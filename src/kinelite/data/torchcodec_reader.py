@@ -6,6 +6,7 @@ same frames; others may round a colour differently (`kinelite.data.choose_decode
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 import numpy as np
@@ -22,16 +23,16 @@ __all__ = ["decode", "handles", "probe", "require"]
 def require() -> type[Any]:
     """TorchCodec's VideoDecoder. Raises SetupError, with what to install, when it cannot be imported."""
     try:
-        from torchcodec.decoders import VideoDecoder
+        decoders = importlib.import_module("torchcodec.decoders")
     except (ImportError, OSError, RuntimeError) as error:
-        missing = isinstance(error, ModuleNotFoundError) and error.name == "torchcodec"
+        missing = isinstance(error, ModuleNotFoundError) and str(error.name).startswith("torchcodec")
         reason = "is not installed" if missing else f"cannot be loaded ({_first_line(error)})"
         raise SetupError(
             f"TorchCodec {reason}. It needs a build for this PyTorch (pip install 'kinelite[torchcodec]') and FFmpeg's "
             "shared libraries (Debian, Ubuntu: apt install ffmpeg; conda install ffmpeg). "
             "Or decode with what is there: --clips.decoder pyav."
         ) from error
-    return VideoDecoder
+    return decoders.VideoDecoder
 
 
 def decode(info: ClipInfo, times_s: Float64[np.ndarray, " t"], short_side: int | None = None) -> Clip:

@@ -13,13 +13,15 @@ import numpy as np
 from av.container import InputContainer
 from av.error import EOFError as EndOfFile
 from av.error import FFmpegError
-from av.video.frame import VideoFrame
+from av.video.frame import PictureType, VideoFrame
+from av.packet import Packet
 from av.video.stream import VideoStream
 from jaxtyping import Float64
 
+from kinelite.data.avi_order import LineUp
 from kinelite.data.clip import Clip, ClipError, ClipInfo, DamagedClip
 from kinelite.data.picker import Picker
-from kinelite.data.probe import opened, probe
+from kinelite.data.probe import LeftOpen, opened, probe, take_open
 
 SEEK_PAYS_FRAMES = 6
 """A seek has to jump over so many frames; measured on H.264 and MPEG-4, it costs as much as decoding one or two."""
@@ -64,19 +66,27 @@ class _Overshot(Exception):
     """A seek led behind the frame that it was for, or to nothing that decodes."""
 
 
+class _Misjudged(Exception):
+    """Other pictures came out of the decoder than the file's order of display let expect."""
+
+
 def _fill(picker: Picker, info: ClipInfo) -> None:
     """Fill the picker the quick way; where the file turns out not to allow it, once more without short cuts."""
     may_seek = not info.counted and info.container.startswith(SEEKABLE)
     try:
-        _once(picker, info, may_seek=may_seek, may_skip=True)
+        _once(picker, info, may_seek=may_seek, may_skip=True, left=take_open(info))
     except _Overshot:
         _once(picker, info, may_seek=False, may_skip=True)
-    except DamagedClip:  # skipped frames hide where exactly the good part ends
+    except (DamagedClip, _Misjudged):  # skipped frames hide where exactly the good part ends
         _once(picker, info, may_seek=may_seek, may_skip=False)
 
 
-def _once(picker: Picker, info: ClipInfo, may_seek: bool, may_skip: bool) -> None:
+def _once(picker: Picker, info: ClipInfo, may_seek: bool, may_skip: bool, left: LeftOpen | None = None) -> None:
     picker.restart()
+    if left is not None:
+        with left.container:
+            _Pass(left.container, info, picker, may_seek, may_skip, left).run()
+        return
     with opened(info.path) as container:
         _Pass(container, info, picker, may_seek, may_skip).run()
 
@@ -85,13 +95,25 @@ class _Pass:
     """One way through the file, jumping ahead where a keyframe lies far enough in front of the next wanted frame."""
 
     def __init__(
-        self, container: InputContainer, info: ClipInfo, picker: Picker, may_seek: bool, may_skip: bool
+        self,
+        container: InputContainer,
+        info: ClipInfo,
+        picker: Picker,
+        may_seek: bool,
+        may_skip: bool,
+        left: LeftOpen | None = None,
     ) -> None:
-        self.container, self.info, self.picker, self.may_seek = container, info, picker, may_seek
+        self.container, self.info, self.picker, self.may_seek, self.left = container, info, picker, may_seek, left
         self.stream: VideoStream = container.streams[info.stream]  # type: ignore[assignment]
-        self.stream.thread_type = "NONE"
+        if left is None:
+            self.stream.thread_type = "NONE"
+        self.wanted = picker.wanted()
         may_skip = may_skip and self.stream.codec_context.name in DROPPABLE
-        self.wanted = picker.wanted() if may_skip else None
+        self.skips = may_skip and self.wanted is not None and not info.counted
+        self.line_up: LineUp | None = None
+        if may_skip and info.order is not None:
+            decoded = sum(packet.size > 0 for packet in left.packets[: left.fed]) if left else 0
+            self.line_up = LineUp(info.order, self.wanted or {}, decoded)
         self.last: VideoFrame | None = None
         self.last_s = -np.inf
         self.count = 0
@@ -102,10 +124,12 @@ class _Pass:
 
     def run(self) -> None:
         self._jump()
-        while self.picker.next_s is not None and self._until_next_jump():
+        while self.picker.next_s < np.inf and self._until_next_jump():
             pass
-        if self.picker.next_s is None:
+        if self.picker.next_s == np.inf:
             return
+        if self.line_up is not None and not self.line_up.complete:
+            raise _Misjudged
         if self.last is not None:
             self.picker.give(self.last, self.last_s, np.inf)
         elif self.jumped:
@@ -114,23 +138,29 @@ class _Pass:
     def _until_next_jump(self) -> bool:
         """Decode until a jump (True) or the end (False)."""
         for frame in self._decoded():
+            before_s = self.picker.next_s
             self._see(frame)
-            if self.picker.next_s is None:
+            if self.picker.next_s == np.inf:
                 return False
-            if self._jump():
+            # Without a new wish the way to the next one only gets shorter.
+            if self.picker.next_s != before_s and self._jump():
                 return True
         return False
 
     def _decoded(self) -> Iterator[VideoFrame]:
         context = self.stream.codec_context
         try:
-            for packet in self.container.demux(self.stream):
+            if self.left is not None:
+                yield from self.left.frames
+            for packet in self._packets():
                 if self.not_before == np.inf:
                     if not packet.is_keyframe or packet.pts is None:
                         continue
                     self.not_before = packet.pts * self.tick_s
-                if self.wanted is not None:
-                    context.skip_frame = "DEFAULT" if packet.pts in self.wanted else "NONREF"
+                if self.skips:
+                    context.skip_frame = "DEFAULT" if packet.pts in self.wanted else "NONREF"  # type: ignore[operator]
+                elif self.line_up is not None and packet.size:
+                    context.skip_frame = "DEFAULT" if self.line_up.needed() else "NONREF"
                 yield from packet.decode()
         except (FFmpegError, OSError) as error:
             if isinstance(error, EndOfFile):
@@ -142,46 +172,58 @@ class _Pass:
                 raise ClipError(self.info.path, f"no frame of it can be decoded ({reason})") from error
             raise DamagedClip(self.info.path, self.last_s, reason) from error
 
+    def _packets(self) -> Iterator[Packet[VideoStream]]:
+        if self.left is None:
+            return self.container.demux(self.stream)
+        return iter(self.left.packets[self.left.fed :])
+
     def _see(self, frame: VideoFrame) -> None:
-        shown_s = self._time_s(frame)
+        key, shown_s = self._key_and_time_s(frame)
         # After a jump into an open group of pictures, frames before the keyframe lack their references.
         if shown_s < self.not_before:
             return
-        wanted_s = self.picker.next_s
-        if self.last is not None:
-            self.picker.give(self.last, self.last_s, shown_s)
-        elif wanted_s is not None and wanted_s < shown_s and self.jumped:
-            raise _Overshot
+        picker = self.picker
+        if picker.next_s < shown_s:
+            if self.last is not None:
+                picker.give(self.last, self.last_s, shown_s)
+            elif self.jumped:
+                raise _Overshot
         self.last, self.last_s = frame, shown_s
-        self.picker.give(frame, shown_s, self._shown_until_s(frame))
+        # Knowing until when a frame is shown saves decoding the next one.
+        until_s = shown_s if self.wanted is None else self.wanted.get(key)
+        if until_s is not None and picker.next_s < until_s:
+            picker.give(frame, shown_s, until_s)
 
-    def _time_s(self, frame: VideoFrame) -> float:
+    def _key_and_time_s(self, frame: VideoFrame) -> tuple[int, float]:
+        """The frame's key in ``wanted`` and when it is shown."""
         if self.info.counted:
-            self.count += 1
-            return self.info.start_s + (self.count - 1) / self.info.fps
+            place = self._place(frame)
+            return place, self.info.start_s + place / self.info.fps
         if frame.pts is None:
             raise _Unordered
         shown_s = frame.pts * self.tick_s
         if shown_s <= self.last_s:
             raise _Unordered
-        return shown_s
+        return frame.pts, shown_s
 
-    def _shown_until_s(self, frame: VideoFrame) -> float:
-        """When the next frame follows, where that is known: saves decoding it."""
-        if self.info.pts is None or frame.pts is None:
-            return self.last_s
-        after = int(np.searchsorted(self.info.pts, frame.pts, side="right"))
-        return np.inf if after == len(self.info.pts) else int(self.info.pts[after]) * self.tick_s
+    def _place(self, frame: VideoFrame) -> int:
+        self.count += 1
+        if self.line_up is None:
+            return self.count - 1
+        place = self.line_up.place(frame.pict_type == PictureType.B)
+        if place is None:
+            raise _Misjudged
+        return place
 
     def _jump(self) -> bool:
         """Seek to the last keyframe before the next wanted time if that saves decoding; whether it was done."""
         next_s, keys = self.picker.next_s, self.info.keyframes_s
-        if not self.may_seek or next_s is None or not len(keys):
+        if not self.may_seek or next_s == np.inf or not len(keys):
             return False
         key_s = keys[max(0, int(np.searchsorted(keys, next_s, side="right")) - 1)]
         here_s = max(self.last_s, self.info.start_s)
         if (key_s - here_s) * self.info.fps < SEEK_PAYS_FRAMES:
             return False
         self.container.seek(round(key_s / self.tick_s), stream=self.stream)
-        self.last, self.last_s, self.not_before, self.jumped = None, -np.inf, np.inf, True
+        self.last, self.last_s, self.not_before, self.jumped, self.left = None, -np.inf, np.inf, True, None
         return True
