@@ -45,6 +45,11 @@ def test_image_sequences(tmp_path: Path, names: list[str], expected: str | None)
     assert found is None or images.handles(found)
 
 
+def test_a_folder_that_cannot_be_listed_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="none cannot be listed: No such file"):
+        image_sequence(tmp_path / "none")
+
+
 def test_a_folder_of_numbered_images_is_a_clip(tmp_path: Path) -> None:
     for cls in ("jump", "run"):
         for clip in ("1", "person/2", "3"):

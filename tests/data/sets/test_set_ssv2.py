@@ -150,7 +150,7 @@ JSON = st.recursive(
 ENTRY = st.fixed_dictionaries(
     {},
     optional={
-        "id": st.sampled_from(["4", "9", 4, "../4", "/4", "", "4\0", "é"]) | JSON,
+        "id": st.sampled_from(["4", "9", 4, "../4", "/4", "", "4\0", "é", "\ud800"]) | JSON,
         "template": st.sampled_from([*NAMES, "Closing [something]", "closing something"]) | JSON,
     },
 )

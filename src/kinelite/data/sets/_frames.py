@@ -25,10 +25,13 @@ def image_sequence(folder: str | os.PathLike[str]) -> str | None:
     """Path of the folder's images as a pattern in FFmpeg's sense, such as 'P01_01/frame_%010d.jpg'; None without any.
 
     The first thousand names decide, so that a folder of 200,000 images is not listed. Where colour and flow images lie
-    together, those called img, image or frame count.
+    together, those called img, image or frame count. Raises DataError for a folder that cannot be listed.
     """
-    with os.scandir(folder) as entries:
-        names = [entry.name for entry in islice(entries, _LOOK_AT)]
+    try:
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry in islice(entries, _LOOK_AT)]
+    except OSError as error:
+        raise DataError(f"{os.fspath(folder)} cannot be listed: {error.strerror}.") from error
     kinds: Counter[str] = Counter(filter(None, map(_kind, names)))
     if not kinds:
         return None

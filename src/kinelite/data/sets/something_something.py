@@ -103,19 +103,24 @@ def assemble(
 
 
 def index_clips(folders: Iterable[Path]) -> dict[str, str]:
-    """Clip id -> video file, or folder of images, by listing each folder once. The first folder wins, and videos do."""
+    """Clip id -> video file, or folder of images, by listing each folder once. The first folder wins, and videos do.
+
+    Raises DataError for a folder that cannot be listed.
+    """
     videos: dict[str, str] = {}
     images: dict[str, str] = {}
-    for folder in folders:
-        if not folder.is_dir():
-            continue
-        with os.scandir(folder) as found:
-            for entry in sorted(found, key=lambda entry: entry.name):
-                key, suffix = os.path.splitext(entry.name)
-                if suffix.lower() in VIDEO_SUFFIXES:
-                    videos.setdefault(key, entry.path)
-                elif entry.is_dir():
-                    images.setdefault(entry.name, entry.path)
+    for folder in filter(Path.is_dir, folders):
+        try:
+            with os.scandir(folder) as found:
+                entries = sorted(found, key=lambda entry: entry.name)
+        except OSError as error:
+            raise DataError(f"{folder} cannot be listed: {error.strerror}.") from error
+        for entry in entries:
+            key, suffix = os.path.splitext(entry.name)
+            if suffix.lower() in VIDEO_SUFFIXES:
+                videos.setdefault(key, entry.path)
+            elif entry.is_dir():
+                images.setdefault(entry.name, entry.path)
     return images | videos
 
 
@@ -137,14 +142,14 @@ def read_classes(file: Path) -> tuple[str, ...]:
         number = int(text) if str(text).isascii() and str(text).isdigit() and len(str(text)) < 10 else -1
         if not 0 <= number < len(table) or isinstance(text, bool) or number in by_id:
             raise DataError(
-                f"{file}: the id of '{name}' is {text!r}; each of the {len(table)} classes needs its own, "
+                f"{file}: the id of {name!r} is {text!r}; each of the {len(table)} classes needs its own, "
                 f"from 0 to {len(table) - 1}."
             )
         by_id[number] = plain_template(name)
     names = tuple(by_id[number] for number in range(len(by_id)))
     for name, count in Counter(names).items():
         if count > 1:
-            raise DataError(f"{file}: the class '{name}' is there {count} times.")
+            raise DataError(f"{file}: the class {name!r} is there {count} times.")
     return names
 
 
@@ -176,7 +181,7 @@ def _entry(where: str, value: Any, number: Mapping[str, int], side: str) -> Entr
 def clip_id(where: str, key: Any) -> str:
     """The id as text. Raises DataError for what cannot be the name of one file."""
     text = str(key) if isinstance(key, (str, int)) and not isinstance(key, bool) else ""
-    if not text or text in (".", "..") or any(mark in text for mark in "/\\\0"):
+    if not text.isprintable() or text in ("", ".", "..") or "/" in text or "\\" in text:
         raise DataError(f"{where}: {key!r} is not the id of a clip.")
     return text
 
@@ -185,7 +190,7 @@ def _class(where: str, name: str, number: Mapping[str, int]) -> int:
     if name not in number:
         near = difflib.get_close_matches(name, number, n=1)
         hint = f" Nearest: '{near[0]}'." if near else ""
-        raise DataError(f"{where}: '{name}' is none of the {len(number)} classes.{hint}")
+        raise DataError(f"{where}: {name!r} is none of the {len(number)} classes.{hint}")
     return number[name]
 
 
