@@ -85,7 +85,7 @@ def read_json(file: Path) -> Any:
     """The value of a JSON file. Raises DataError that names file, line and column."""
     try:
         return json.loads(read_text(file))
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # beside bad JSON: a number of thousands of digits, deep nesting
         where = f", line {error.lineno}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
         raise DataError(f"{file}{where} is not JSON: {error}.") from error
 
@@ -115,7 +115,8 @@ def number(where: str, name: str, text: str) -> float:
 def whole(where: str, name: str, text: str, below: int | None = None) -> int:
     """A whole number from 0, and below ``below``; DataError that names ``where``, ``name`` and the range otherwise."""
     allowed = "0 or more" if below is None else f"0 to {below - 1}"
-    if not (text.isascii() and text.isdigit()) or (below is not None and int(text) >= below):
+    readable = text.isascii() and text.isdigit() and len(text) < 19
+    if not readable or (below is not None and int(text) >= below):
         raise DataError(f"{where}: {name} is '{text}'; allowed: whole numbers, {allowed}.")
     return int(text)
 
