@@ -28,7 +28,7 @@ LADDER = (
     Settings("raw-yuv", 0),
     Settings("jpeg", 90),
     Settings("h264", 20),
-    Settings("h264", 20, gop=2),
+    Settings("h264", 22, gop=2),
     Settings("h264", 22, gop=4),
     Settings("h264", 25, gop=8),
 )
