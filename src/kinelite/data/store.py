@@ -18,7 +18,7 @@ import msgspec
 from kinelite.data.manifest import Joint, Manifest, Row
 from kinelite.data.tables import read_json
 from kinelite.errors import DataError, UsageError
-from kinelite.records import read_jsonl
+from kinelite.records import read_jsonl, version
 
 VERSION = 1
 SUFFIX = ".clip"
@@ -151,8 +151,6 @@ WHOLE = Shard()
 
 def describe(manifest: Manifest, settings: Settings) -> tuple[Card, list[StoredRow], list[Row]]:
     """Card and rows of the store that ``manifest`` becomes, and the row of the manifest behind each clip."""
-    from kinelite import __version__
-
     paths = [os.path.abspath(row.path) for row in manifest.rows]
     top = os.path.commonpath([os.path.dirname(path) for path in paths]) if paths else ""
     numbers: dict[tuple[str, float | None, float | None], int] = {}
@@ -167,7 +165,7 @@ def describe(manifest: Manifest, settings: Settings) -> tuple[Card, list[StoredR
         rows.append(StoredRow(numbers[key], source, row.labels, row.split, row.start_s, row.end_s, row.group))
     card = Card(
         version=VERSION,
-        kinelite=__version__,
+        kinelite=version("kinelite") or "",
         set=manifest.name,
         tasks={task: tuple(names) for task, names in manifest.tasks.items()},
         policy=manifest.policy,
