@@ -46,10 +46,12 @@ def test_any_bytes_are_a_table_or_a_named_problem(content: bytes, tmp_path_facto
     file = tmp_path_factory.mktemp("bytes") / "a.csv"
     file.write_bytes(content)
     for read in (lambda: read_table(file, ("path",)), lambda: read_json(file), lambda: list(read_lines(file))):
+        problem = ""
         try:
             read()
         except DataError as error:
-            assert "a.csv" in str(error)
+            problem = str(error)
+        assert not problem or "a.csv" in problem
 
 
 @pytest.mark.parametrize(
