@@ -283,3 +283,32 @@ def test_the_original_is_not_needed_afterwards(clip: Path, tmp_path: Path) -> No
     path = stored(copy, tmp_path / "a.clip", settings_of("h264", gop=2))
     copy.unlink()
     assert read_clip(path, 8).frames.shape == (8, 3, 32, 32)
+
+
+def test_a_large_file_whose_probe_has_no_table_of_times(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kinelite.data import probe as probing
+
+    copy = Path(shutil.copy(clip, tmp_path / "large.mp4"))
+    monkeypatch.setattr(probing, "WHOLE_FILE_BYTES", 0)
+    assert probe(copy).pts is None
+    path = stored(copy, tmp_path / "a.clip", settings_of("raw"), 0.1, 0.35)
+    same(read_clip(path, 9), read_clip(copy, 9, start_s=0.1, end_s=0.35))
+
+
+def test_frames_that_come_with_other_times_than_announced_are_counted(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `video` finds them: what it decodes after that is at start_s + i / fps."""
+    from kinelite.data import pack as packing
+
+    info = probe(clip)
+    assert info.pts is not None
+    shifted = replace(info, pts=info.pts + int(0.4 * info.period_s / info.time_base))
+    monkeypatch.setattr(packing, "probe", lambda _: shifted)
+    path = stored(clip, tmp_path / "a.clip", settings_of("raw"))
+    stored_info = probe(path)
+    assert stored_info.packets == 12
+    assert stored_info.pts is None
+    same(read_clip(path, 12), read_clip(clip, 12))
