@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from kinelite.data import probe as probing
 from kinelite.data.clip import ClipError
+from kinelite.data.decode import decode, read_clip
 from kinelite.data.probe import probe
 from kinelite.errors import DataError
 
@@ -93,3 +95,47 @@ def test_a_changed_file_is_probed_again(tmp_path: Path) -> None:
     path = tmp_path / "a.mp4"
     assert probe(write_video(path, 5)).packets == 5
     assert probe(write_video(path, 9)).packets == 9
+
+
+def test_a_file_is_opened_once_for_probing_and_decoding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_video(tmp_path / "a.mp4", 30)
+    opened: list[str] = []
+    real = av.open
+    monkeypatch.setattr(av, "open", lambda name, **options: opened.append(name) or real(name, **options))
+    first = read_clip(path, 6)
+    assert len(opened) == 1
+    assert np.array_equal(read_clip(path, 6).frames, first.frames)
+    assert len(opened) == 2
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts", ".avi"])
+@pytest.mark.parametrize("times", [[0.0], [0.7, 1.1], [3.9], [0.0, 3.0, 3.9], [99.0]])
+def test_what_probing_left_open_gives_what_a_fresh_file_gives(tmp_path: Path, suffix: str, times: list[float]) -> None:
+    path = write_video(tmp_path / f"a{suffix}", 100)
+    left = decode(path, np.array(times))
+    again = decode(path, np.array(times))
+    assert np.array_equal(left.frames, again.frames)
+    assert np.array_equal(left.pts_s, again.pts_s)
+
+
+def test_only_the_last_file_is_left_open(tmp_path: Path) -> None:
+    infos = [probe(write_video(tmp_path / f"{i}.mp4", 5)) for i in range(3)]
+    assert probing.take_open(infos[0]) is None
+    found = probing.take_open(infos[2])
+    assert found is not None
+    assert probing.take_open(infos[2]) is None
+    found.container.close()
+
+
+def test_another_thread_does_not_take_it(tmp_path: Path) -> None:
+    info = probe(write_video(tmp_path / "a.mp4", 5))
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(probing.take_open, info).result() is None
+    assert probing.take_open(info) is not None
+
+
+def test_a_large_file_is_not_left_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probing, "KEPT_BYTES", 100)
+    info = probe(write_video(tmp_path / "a.mp4", 5))
+    assert probing.take_open(info) is None
+    assert len(read_clip(tmp_path / "a.mp4", 3).frames) == 3

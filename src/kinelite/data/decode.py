@@ -110,7 +110,12 @@ def decode(
     if not len(times_s) or not np.isfinite(times_s).all():
         raise UsageError(f"Times to decode of {path}: give one or more finite numbers.")
     found = reader(path)
-    return found.decode(info or found.probe(path), times_s, short_side)
+    info = info or found.probe(path)
+    try:
+        return found.decode(info, times_s, short_side)
+    except MemoryError as error:  # a damaged header may claim any size
+        size = f"{len(times_s)} frames of {info.width} x {info.height}"
+        raise ClipError(path, f"does not fit into memory ({size} pixels)") from error
 
 
 def read_part(

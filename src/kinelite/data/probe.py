@@ -13,6 +13,7 @@ import av
 import numpy as np
 from av.container import InputContainer
 from av.error import FFmpegError
+from av.sidedata.sidedata import SideDataContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
 from jaxtyping import Int64
@@ -92,7 +93,8 @@ def display(frame: av.VideoFrame) -> tuple[bool, bool, bool]:
 
     From the display matrix of the file (ISO/IEC 14496-12, 6.2.2), as FFmpeg's autorotate does.
     """
-    data = frame.side_data.get("DISPLAYMATRIX")
+    # Made here: frame.side_data keeps the frame, and its decoder's buffers, alive until the next garbage collection.
+    data = SideDataContainer(frame).get("DISPLAYMATRIX")
     if data is None:
         return False, False, False
     a, b, _, c, d = np.frombuffer(bytes(data), dtype=np.int32)[:5].tolist()
@@ -133,6 +135,10 @@ def _largest(container: InputContainer, path: str) -> VideoStream:
     streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
     if not streams:
         raise ClipError(path, "has no video stream")
+    # FFmpeg has no decoder for the codec that a damaged, or very new, file names.
+    streams = [s for s in streams if s.codec_context is not None]
+    if not streams:
+        raise ClipError(path, "is in a codec that cannot be decoded here")
     return max(streams, key=lambda s: s.codec_context.width * s.codec_context.height)
 
 

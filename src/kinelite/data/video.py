@@ -13,8 +13,8 @@ import numpy as np
 from av.container import InputContainer
 from av.error import EOFError as EndOfFile
 from av.error import FFmpegError
-from av.video.frame import PictureType, VideoFrame
 from av.packet import Packet
+from av.video.frame import PictureType, VideoFrame
 from av.video.stream import VideoStream
 from jaxtyping import Float64
 
