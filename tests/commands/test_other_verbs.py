@@ -29,7 +29,7 @@ def test_info_counts_a_model_and_an_unknown_one_is_answered_with_the_nearest(kin
     found = kinelite("info", "vivit_fe_nano", "--json").json
     assert found["params_m"] > 0.1
     assert sum(found["params"].values()) == pytest.approx(found["params_m"] * 1e6)
-    kinelite("info", "vivit_fe_tii").failed(2, "Unknown model 'vivit_fe_tii'", "vivit_fe_ti")
+    kinelite("info", "vivit_fe_tii").failed(2, "Unknown model or set 'vivit_fe_tii'", "vivit_fe_ti")
     kinelite("info").failed(2, "Required options", "kinelite info --help")
 
 
