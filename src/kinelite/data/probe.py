@@ -94,7 +94,7 @@ def display(frame: av.VideoFrame) -> tuple[bool, bool, bool]:
     From the display matrix of the file (ISO/IEC 14496-12, 6.2.2), as FFmpeg's autorotate does.
     """
     # Made here: frame.side_data keeps the frame, and its decoder's buffers, alive until the next garbage collection.
-    data = SideDataContainer(frame).get("DISPLAYMATRIX")
+    data = SideDataContainer(frame).get("DISPLAYMATRIX")  # type: ignore[call-arg]
     if data is None:
         return False, False, False
     a, b, _, c, d = np.frombuffer(bytes(data), dtype=np.int32)[:5].tolist()
