@@ -46,7 +46,8 @@ def draw_stats(folder: Path, found: dict[str, Any], looks: Sequence[Look]) -> li
         warnings.filterwarnings("ignore", message="Matplotlib currently does not support")
         figure = Figure(figsize=(9, height), layout="constrained", facecolor="white")
         figure.suptitle(_title(found), x=0.01, ha="left", fontsize=11)
-        upper, lower = figure.subfigures(2, 1, height_ratios=[height - 2.6, 2.6])
+        halves: Any = figure.subfigures(2, 1, height_ratios=[height - 2.6, 2.6])
+        upper, lower = halves
         for axes, task in zip(upper.subplots(1, len(tasks), squeeze=False)[0], tasks, strict=True):
             _classes(axes, task, found["classes"][task])
         across = lower.subplots(1, 3)
@@ -77,7 +78,7 @@ def _classes(axes: Axes, task: str, classes: dict[str, dict[str, int]]) -> None:
     named = len(order) <= MAX_NAMED
     for split in splits:
         counts = [classes[name][split] for name in order]
-        bar = {"color": SPLITS.get(split, OTHER), "label": split or "no split"}
+        bar: dict[str, Any] = {"color": SPLITS.get(split, OTHER), "label": split or "no split"}
         if named:
             axes.barh(places, counts, left=before, height=0.75, **bar)
         else:
