@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import os
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,16 +24,55 @@ def clip_key(row: Row) -> ClipKey:
 
 
 def read_exclusions(file: str | os.PathLike[str]) -> frozenset[ClipKey]:
-    """Clips named in an exclusion list; a line without times names every part of its file.
+    """Clips named in an exclusion list. Raises DataError that names the line for what does not fit."""
+    return frozenset(read_reasons(file))
+
+
+def read_reasons(file: str | os.PathLike[str]) -> dict[ClipKey, str]:
+    """Clips named in an exclusion list, and why; a line without times names every part of its file.
 
     Relative paths start at the folder of the list. Raises DataError that names the line for what does not fit.
     """
-    found = set()
+    found: dict[ClipKey, str] = {}
     for line in read_table(Path(file).expanduser(), needed=("path",)):
         path = os.path.abspath(Path(file).expanduser().parent / line["path"])
         times = (seconds(line, "start_s"), seconds(line, "end_s"))
-        found.add((path, *times))
-    return frozenset(found)
+        found[path, *times] = line.get("reason", "")
+    return found
+
+
+def write_exclusions(file: str | os.PathLike[str], clips: Iterable[tuple[ClipKey, str]]) -> None:
+    """Write a list of (clip, reason), complete or not at all; a clip with several reasons takes one line.
+
+    Clips below the list's folder are named relative to it, so that list and clips can be moved together, others by
+    their absolute path. Raises OSError.
+    """
+    target = Path(file).expanduser()
+    folder = os.path.abspath(target.parent)
+    reasons: dict[ClipKey, list[str]] = {}
+    for key, reason in clips:
+        reasons.setdefault(key, []).append(reason)
+    text = io.StringIO(newline="")
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(COLUMNS)
+    for (path, start_s, end_s), found in reasons.items():
+        table.writerow((_from(folder, path), *map(_cell, (start_s, end_s)), "; ".join(found)))
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        # Names that are not UTF-8 cannot be kept in a table that is; they are written so that they can be recognised.
+        temporary.write_bytes(text.getvalue().encode("utf-8", errors="backslashreplace"))
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _from(folder: str, path: str) -> str:
+    inside = os.path.splitdrive(folder)[0] == os.path.splitdrive(path)[0] and os.path.relpath(path, folder)
+    return inside if inside and inside.split(os.sep)[0] != os.pardir else path
+
+
+def _cell(time_s: float | None) -> str:
+    return "" if time_s is None else repr(float(time_s))
 
 
 def without(manifest: Manifest, file: str) -> Manifest:
@@ -50,6 +91,6 @@ def without(manifest: Manifest, file: str) -> Manifest:
     return replace(manifest, rows=kept, notes=(*manifest.notes, note))
 
 
-def _among(row: Row, excluded: Iterable[ClipKey]) -> bool:
+def _among(row: Row, excluded: Container[ClipKey]) -> bool:
     key = clip_key(row)
     return key in excluded or (key[0], None, None) in excluded
