@@ -131,8 +131,10 @@ def _classes(console: Any, task: str, classes: dict[str, Any], balance: dict[str
         table.add_row(Text(shown(name)), *(f"{classes[name][split]:,}" for split in splits), bar)
     console.print(table)
     empty = f", {balance['empty']:,} without a clip" if balance["empty"] else ""
+    fewest, largest = balance["fewest"], balance["most"]
+    size = f"{largest:,} clips each" if fewest == largest else f"{fewest:,} to {largest:,} clips"
     print(
-        f"{balance['classes']:,} classes of {balance['fewest']:,} to {balance['most']:,} clips{empty}. "
+        f"{balance['classes']:,} classes of {size}{empty}. "
         f"Always naming the largest is right on {balance['largest_share']:.1%}."
     )
 
