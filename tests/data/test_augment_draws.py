@@ -131,7 +131,8 @@ def test_scale_jitter_is_vivits(fit: str, height: int, width: int) -> None:
     for axis in range(2):
         same([s[axis] for s in scales], list(np.random.default_rng(1).uniform(0.9, 1.33, DRAWS)))
         same([p[axis] for p in places], list(np.random.default_rng(2).uniform(0, 1, DRAWS)))
-    assert abs(np.corrcoef(np.array(scales).T)[0, 1]) < 0.1, "one factor per axis"
+    for pairs in (scales, places):
+        assert abs(np.corrcoef(np.array(pairs).T)[0, 1]) < 0.15, "one number per axis"
 
 
 def test_vivits_colours_come_in_its_order_and_for_four_clips_in_five() -> None:

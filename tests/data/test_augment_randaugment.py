@@ -154,6 +154,15 @@ def test_two_moves_compose_in_the_order_drawn() -> None:
     assert np.abs(expected.astype(int) - other)[..., kept].mean() > 5
 
 
+def test_moves_join_the_matrix_after_the_resize_and_colours_keep_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    ops = [("solarize", 90.0), ("rotate", 20.0), ("invert", 0.0), ("translate_x", 9.0)]
+    monkeypatch.setattr("kinelite.data.augment.draws.draw_ops", lambda policy, size, rng: ops)
+    drawn = draw(Policy(layers=4), 64, 80, 64, np.random.default_rng(0))
+    expected = np.diag([80 / 64, 1.0, 1.0]) @ move("rotate", 20.0, 64) @ move("translate_x", 9.0, 64)
+    assert np.array(drawn.matrix) == pytest.approx(expected[:2].ravel())
+    assert drawn.colour == (("solarize", 90.0), ("invert", 0.0))
+
+
 @pytest.mark.parametrize("name", ["randaugment", "vivit_epic", "vivit_ssv2"])
 def test_one_draw_serves_all_frames(name: str) -> None:
     """Equal frames stay equal whatever is drawn, and the input is left alone."""
