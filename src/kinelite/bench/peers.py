@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from kinelite.data.dataset import Reading
 from kinelite.data.manifest import Row
 from kinelite.data.sampling import sparse_times
 from kinelite.data.stages import stage, take_seconds
+from kinelite.errors import DataError
 
 Frames = UInt8[Tensor, "t c h w"]
 Decode = Callable[[Row, int, np.random.Generator], Frames]
@@ -53,6 +54,26 @@ def torchcodec_frames(row: Row, frames: int, rng: np.random.Generator, *, exact:
     with stage("decode"):
         times = sparse_times(max(start_s, row.start_s or 0.0), min(end_s, row.end_s or end_s), frames, rng)
         return decoder.get_frames_played_at(seconds=times.clip(start_s, end_s - 1e-3).tolist()).data
+
+
+def torchcodec_rows(rows: Sequence[Row]) -> list[Row]:
+    """The rows, ending where TorchCodec can still read: in AVI with reordered frames it counts more than there are."""
+    decoders = importlib.import_module("torchcodec.decoders")
+    found = []
+    for row in rows:
+        decoder = decoders.VideoDecoder(row.path, num_ffmpeg_threads=1, seek_mode="approximate")
+        end_s, period_s = decoder.metadata.end_stream_seconds, 1 / decoder.metadata.average_fps
+        for early in range(20):
+            try:
+                decoder.get_frame_played_at(end_s - early * period_s - 1e-3)
+            except RuntimeError:
+                continue
+            last_s = end_s - early * period_s
+            found.append(row if not early else replace(row, end_s=min(last_s, row.end_s or last_s)))
+            break
+        else:
+            raise DataError(f"{row.path}: TorchCodec reads no frame of its last second. Leave it out, or this peer.")
+    return found
 
 
 def decord_frames(row: Row, frames: int, rng: np.random.Generator) -> Frames:
@@ -119,7 +140,8 @@ class PeerPipeline:
     batch: int
 
     def __post_init__(self) -> None:
-        self.clips = PeerClips(self.rows, self.reading, PEERS[self.name][1])
+        rows = torchcodec_rows(self.rows) if self.name.startswith("torchcodec") else self.rows
+        self.clips = PeerClips(rows, self.reading, PEERS[self.name][1])
         self.order: list[int] = []
         # One worker process lives through all rounds, as in training; it re-reads the order at each epoch.
         self.loader = DataLoader(

@@ -18,6 +18,7 @@ from jaxtyping import Float64
 
 from kinelite.data.clip import Clip, ClipError, ClipInfo, ClipWarning, DamagedClip, PathLike
 from kinelite.data.sampling import dense_times, sparse_times
+from kinelite.data.stages import stage
 from kinelite.errors import UsageError
 from kinelite.types import Sampling
 
@@ -91,7 +92,8 @@ def decoder_in_use() -> str:
 
 def probe(path: PathLike) -> ClipInfo:
     """What ``path`` holds: times, frame rate, size, codec. Cached until the file changes. Raises ClipError."""
-    return reader(path).probe(path)
+    with stage("open"):
+        return reader(path).probe(path)
 
 
 def decode(

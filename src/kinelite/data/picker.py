@@ -9,6 +9,7 @@ from jaxtyping import Float64, UInt8
 
 from kinelite.data.clip import ClipInfo, shrunk
 from kinelite.data.probe import display
+from kinelite.data.stages import stage
 
 
 class Picker:
@@ -41,12 +42,13 @@ class Picker:
         upto = int(np.searchsorted(self.times_s, until_s, side="left"))
         if upto <= self.done:
             return
-        rgb = self._rgb(frame)
-        if self.frames is None:
-            # Colours stay side by side in memory, as the decoder gives them and OpenCV wants them.
-            channels, height, width = rgb.shape
-            self.frames = np.empty((len(self.times_s), height, width, channels), np.uint8).transpose(0, 3, 1, 2)
-        self.frames[self.done : upto] = rgb
+        with stage("convert"):
+            rgb = self._rgb(frame)
+            if self.frames is None:
+                # Colours stay side by side in memory, as the decoder gives them and OpenCV wants them.
+                channels, height, width = rgb.shape
+                self.frames = np.empty((len(self.times_s), height, width, channels), np.uint8).transpose(0, 3, 1, 2)
+            self.frames[self.done : upto] = rgb
         self.pts_s[self.done : upto] = shown_s
         self._answered(upto)
 

@@ -122,7 +122,7 @@ def _matched(pattern: re.Pattern[str], names: Sequence[str]) -> list[str]:
 
 
 def _rank(seed: int, unit: str) -> str:
-    return hashlib.sha256(f"{seed}:{unit}".encode()).hexdigest()
+    return hashlib.sha256(f"{seed}:{unit}".encode(errors="surrogateescape")).hexdigest()
 
 
 def _fold(units: Sequence[str], classes: Sequence[int], split: SplitConfig) -> set[str]:

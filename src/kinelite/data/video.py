@@ -22,6 +22,7 @@ from kinelite.data.avi_order import LineUp
 from kinelite.data.clip import Clip, ClipError, ClipInfo, DamagedClip
 from kinelite.data.picker import Picker
 from kinelite.data.probe import LeftOpen, opened, probe, take_open
+from kinelite.data.stages import stage
 
 SEEK_PAYS_FRAMES = 6
 """A seek has to jump over so many frames; measured on H.264 and MPEG-4, it costs as much as decoding one or two."""
@@ -224,6 +225,7 @@ class _Pass:
         here_s = max(self.last_s, self.info.start_s)
         if (key_s - here_s) * self.info.fps < SEEK_PAYS_FRAMES:
             return False
-        self.container.seek(round(key_s / self.tick_s), stream=self.stream)
+        with stage("seek"):
+            self.container.seek(round(key_s / self.tick_s), stream=self.stream)
         self.last, self.last_s, self.not_before, self.jumped, self.left = None, -np.inf, np.inf, True, None
         return True
