@@ -112,3 +112,13 @@ def test_a_clip_that_cannot_be_read_is_a_sample_with_a_reason(row: Row, tmp_path
     assert good.problem is None
     assert isinstance(good.frames, np.ndarray)
     assert good.labels == (1,)
+
+
+def test_much_larger_frames_come_smaller_and_look_the_same(row: Row) -> None:
+    """32 pixels for results of 8: twice 8 is kept, and the result differs by rounding and resampling only."""
+    small, large = (replace(SPEC, size=size) for size in (8, 12))
+    assert read_row(row, lambda *_: np.zeros(1), small.size).shape == (1, 3, 16, 16)
+    assert read_row(row, lambda *_: np.zeros(1), large.size).shape == (1, 3, 32, 32)
+    whole, reduced = (resize(read_row(row, lambda *_: np.zeros(1), size), 8, "squash") for size in (None, 8))
+    difference = np.abs(reduced.astype(int) - whole)
+    assert 0 < difference.mean() < 4

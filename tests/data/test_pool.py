@@ -18,12 +18,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kinelite.data import crew as crewing
+from kinelite.data import pool as pooling
 from kinelite.data.dataset import ClipDataset, Key, Reading, Sample
 from kinelite.data.manifest import Manifest
 from kinelite.data.pool import Pool
 from kinelite.data.sets import load_set
-from kinelite.errors import RunError, SetupError
+from kinelite.errors import SetupError
 from kinelite.types import InputSpec
 
 # Stands for a file on which a decoder hangs or crashes: none of the known ones does it with certainty.
@@ -186,7 +186,7 @@ def test_a_worker_that_cannot_start_says_why(
     (tmp_path / "sitecustomize.py").write_text("import sys\nsys.exit('no such decoder here')")
     monkeypatch.syspath_prepend(str(tmp_path))
     pools.append(pool := Pool(dataset(clips), 4, 1))
-    with pytest.raises(RunError, match=r"(?s)do not start.*no such decoder here"):
+    with pytest.raises(SetupError, match=r"(?s)do not start.*no such decoder here"):
         read(pool, keys(4, 4))
 
 
@@ -196,7 +196,7 @@ def test_no_room_for_shared_memory_is_said_before_anything_starts(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(crewing, "_reserve", full)
+    monkeypatch.setattr(pooling, "_reserve", full)
     pools.append(pool := Pool(dataset(clips), 4, 1))
     with pytest.raises(SetupError, match=r"shared memory.*--workers"):
         read(pool, keys(4, 4))

@@ -19,7 +19,6 @@ from kinelite.data.manifest import Manifest, Row
 from kinelite.data.prepare import Prepared, prepare
 from kinelite.data.prepare_estimate import choose_format, estimate, spread
 from kinelite.data.prepare_plan import finished, make_plan, verify
-from kinelite.data.prepare_worker import Task, Worker
 from kinelite.data.sets import load_set
 from kinelite.data.store import Settings, Shard, read_index
 from kinelite.errors import DataError, SetupError, UsageError
@@ -215,54 +214,39 @@ def test_two_at_once_are_refused(clips: Manifest, tmp_path: Path) -> None:
         other.kill()
 
 
-def task(clips: Manifest, folder: Path) -> Task:
-    return make_plan(clips, folder, JPEG).tasks([0])[0]
+TROUBLE = """
+import os, signal, time
+import kinelite.data.prepare_worker as worker
+
+make = worker.make
+
+def trouble(task):
+    if task.clip == 1:
+        time.sleep(1000)
+    if task.clip == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return make(task)
+
+worker.make = trouble
+import sys
+if sys.orig_argv[1:3] == ["-m", "kinelite.data.prepare_worker"]:  # '-m' would load the module anew, without the change
+    from kinelite.data.serve import serve
+    serve(*sys.orig_argv[-2:], worker.start)
+    os._exit(0)
+"""
 
 
 def test_a_crash_and_a_hang_cost_one_clip(clips: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fake = tmp_path / "fake"
-    (fake / "kinelite" / "data").mkdir(parents=True)
-    worker = Worker(20.0)
-    try:
-        good = worker.make(task(clips, tmp_path))
-        assert not good.error
-        assert worker._process is not None
-        worker._process.kill()
-        assert "signal SIGKILL" in worker.make(task(clips, tmp_path)).error
-        assert worker.make(task(clips, tmp_path)) == good
-        worker._process.send_signal(signal.SIGSTOP)
-        worker.limit_s = 0.3
-        assert "longer than 0.3 s" in worker.make(task(clips, tmp_path)).error
-        worker.limit_s = 20.0
-        assert worker.make(task(clips, tmp_path)) == good
-    finally:
-        worker.close()
-    with pytest.raises(SetupError):
-        worker.make(task(clips, tmp_path))
-
-
-def test_a_worker_ends_with_its_parent(clips: Manifest, tmp_path: Path) -> None:
-    code = (
-        "import sys, time\nfrom kinelite.data.prepare_worker import Worker\n"
-        "w = Worker(9); print(w._running().pid, flush=True); time.sleep(60)"
-    )
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
-        assert parent.stdout is not None
-        pid = int(parent.stdout.readline())
-        parent.kill()
-    for _ in range(200):
-        if not alive(pid):
-            return
-        time.sleep(0.05)
-    os.kill(pid, signal.SIGKILL)
-    raise AssertionError("the worker went on")
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
+    (tmp_path / "sitecustomize.py").write_text(TROUBLE)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    plan = make_plan(clips, tmp_path / "store", JPEG)
+    assert prepare(plan, workers=2, limit_s=2.0).failed == 2
+    errors = {clip: entry.error for clip, entry in read_index(plan.index).items()}
+    assert [clip for clip, error in errors.items() if error] == [1, 2]
+    assert errors[1] == "took longer than 2 s"
+    assert errors[2] == "ended the process that decoded it (signal SIGKILL)"
+    (tmp_path / "sitecustomize.py").unlink()
+    assert prepare(plan, workers=2).failed == 0, "what failed is tried again"
 
 
 def test_estimates_come_close(clips: Manifest, tmp_path: Path) -> None:

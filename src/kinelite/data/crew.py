@@ -1,7 +1,7 @@
-"""Processes that read clips and survive every file: one that hangs or crashes a decoder costs one clip.
+"""Processes that work on clips and survive every file: one that hangs or crashes a decoder costs one clip.
 
-Clips, not batches, are handed out, each to the first worker that is free, by a thread of the trainer that sleeps
-otherwise. What a worker does depends on its task alone, so neither their number nor a restart changes a sample.
+Tasks are handed out one by one, each to the first worker that is free, by a thread that sleeps otherwise. What a worker
+does depends on its task alone, so neither their number nor a restart changes a result.
 """
 
 from __future__ import annotations
@@ -16,18 +16,13 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from multiprocessing.connection import Connection, Pipe, wait
 from typing import IO
 
-import msgspec
-import numpy as np
-from jaxtyping import UInt8
-
-from kinelite.data.dataset import Reading
-from kinelite.data.worker import Answer, Task
-from kinelite.errors import RunError, SetupError
+from kinelite.errors import SetupError
 
 LIMIT_S = 60.0
 """Seconds that one clip may take before its worker is taken to hang."""
@@ -39,47 +34,64 @@ DEATHS = 2
 """A worker may be killed for reasons of its own; a clip on which so many die is the reason itself."""
 
 
+@dataclass(frozen=True)
+class Lost:
+    """Why a task has no answer."""
+
+    late: bool
+    """It took too long; otherwise its workers died."""
+    how: str
+    """What ended the last worker, such as 'signal SIGSEGV'."""
+    said: str = ""
+    """The last line of that worker's standard error."""
+
+
 @dataclass
 class _Worker:
     process: subprocess.Popen
     connection: Connection
     errors: IO[bytes]
     ready: bool = False
-    task: Task | None = None
+    task: int | None = None
     since_s: float = field(default_factory=time.monotonic)
 
-    def give(self, task: Task) -> None:
-        self.task, self.since_s = task, time.monotonic()
+    def give(self, number: int, message: bytes) -> None:
+        self.task, self.since_s = number, time.monotonic()
         # One that has died takes nothing; its connection says so at the next look.
         with contextlib.suppress(OSError):
-            self.connection.send_bytes(msgspec.msgpack.encode(task))
+            self.connection.send_bytes(message)
 
-    def end(self) -> str:
-        """Kill it, and what it said last on its standard error."""
+    def end(self) -> Lost:
+        """Kill it if it still lives, and say how it ended."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            # A crash closes the connection a moment before the process is over.
+            self.process.wait(0.0 if self.process.poll() is not None or self.task is None else 0.5)
         self.process.kill()
-        self.process.wait()
+        code = self.process.wait()
         self.connection.close()
         self.errors.seek(0)
-        text = self.errors.read().decode(errors="replace").strip()
+        lines = self.errors.read().decode(errors="replace").strip().splitlines()
         self.errors.close()
-        return text[-2000:]
+        return Lost(False, _how(code), lines[-1][-500:] if lines else "")
 
 
 class Crew:
-    """``workers`` processes that fill ``slots`` places of shared memory with clips, read as ``reading`` says.
+    """``workers`` processes of ``module``, which calls `kinelite.data.serve.serve`. ``hello`` is their first message.
 
-    Raises SetupError where processes cannot start or share memory.
+    Raises SetupError where processes cannot start. ``fds`` are file descriptors that they inherit.
     """
 
-    def __init__(self, reading: Reading, slots: int, workers: int, limit_s: float = LIMIT_S) -> None:
+    def __init__(
+        self, module: str, hello: bytes, workers: int, limit_s: float = LIMIT_S, *, fds: Sequence[int] = ()
+    ) -> None:
         if os.name != "posix":
-            raise SetupError("Workers need Linux or macOS. Read the clips in the training process: --workers 0")
-        self.reading, self.limit_s = reading, limit_s
+            raise SetupError("Processes that read clips need Linux or macOS. Elsewhere: --workers 0")
+        self.module, self.hello, self.limit_s, self.fds = module, hello, limit_s, tuple(fds)
         self.restarts = 0
-        self._memory, self._slots = _shared(slots, reading)
         self._state = threading.Condition()
-        self._queue: deque[Task] = deque()
-        self._done: dict[int, Answer] = {}
+        self._queue: deque[int] = deque()
+        self._messages: dict[int, bytes] = {}
+        self._done: dict[int, bytes | Lost] = {}
         self._deaths: dict[int, int] = {}
         self._false_starts = 0
         self._failure: Exception | None = None
@@ -89,30 +101,51 @@ class Crew:
         self._thread = threading.Thread(target=self._run, name="clip workers", daemon=True)
         self._thread.start()
 
-    def read(self, tasks: Sequence[Task]) -> None:
-        """Queue tasks; their numbers and slots must not be in use."""
+    def put(self, tasks: Mapping[int, bytes]) -> None:
+        """Queue tasks by number; a number must not be in use."""
         with self._state:
+            self._messages.update(tasks)
             self._queue.extend(tasks)
         self._bell.send_bytes(b"!")
 
-    def answers(self, tasks: Sequence[Task]) -> list[Answer]:
-        """Wait for these tasks. Raises RunError or SetupError when the workers cannot go on."""
+    def take(self, numbers: Iterable[int]) -> list[bytes | Lost]:
+        """Wait for the answers to these tasks. Raises SetupError when the workers cannot go on."""
+        wanted = list(numbers)
         with self._state:
-            self._state.wait_for(lambda: self._failure or all(task.number in self._done for task in tasks))
+            self._state.wait_for(lambda: self._failure or all(number in self._done for number in wanted))
             if self._failure:
                 raise self._failure
-            return [self._done.pop(task.number) for task in tasks]
+            return [self._done.pop(number) for number in wanted]
+
+    def take_any(self) -> tuple[int, bytes | Lost]:
+        """Wait for the next answer, whichever it is. Raises SetupError when the workers cannot go on."""
+        with self._state:
+            self._state.wait_for(lambda: self._failure or self._done)
+            if self._failure:
+                raise self._failure
+            number = next(iter(self._done))
+            return number, self._done.pop(number)
+
+    def each(self, tasks: Iterable[tuple[int, bytes]]) -> Iterator[tuple[int, bytes | Lost]]:
+        """Answers in the order in which they come; few of the tasks are held at a time."""
+        source, waiting = iter(tasks), 0
+        while True:
+            more = dict(islice(source, 4 * len(self._workers) - waiting))
+            self.put(more)
+            waiting += len(more)
+            if not waiting:
+                return
+            yield self.take_any()
+            waiting -= 1
 
     def forget(self) -> None:
-        """Drop what was queued and wait for what is being read, so that all slots are free."""
+        """Drop what was queued and wait for what is in hand."""
         with self._state:
+            for number in self._queue:
+                del self._messages[number]
             self._queue.clear()
-            self._state.wait_for(lambda: self._failure or not any(worker.task for worker in self._workers))
+            self._state.wait_for(lambda: self._failure or not self._messages)
             self._done.clear()
-
-    def slot(self, number: int) -> UInt8[np.ndarray, "v c t h w"]:
-        """The place that a task's frames went to."""
-        return self._slots[number]
 
     def pids(self) -> list[int]:
         """Process numbers of the workers."""
@@ -131,27 +164,29 @@ class Crew:
             worker.end()
         self._bell.close()
         self._listen.close()
-        self._memory.close()
 
     def _start(self) -> _Worker:
         ours, theirs = socket.socketpair()
         errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the worker
-        command = [sys.executable, "-m", "kinelite.data.worker", str(theirs.fileno())]
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
         try:
             process = subprocess.Popen(
-                [*command, f"/dev/fd/{self._memory.fileno()}", str(os.getpid())],
-                pass_fds=(theirs.fileno(), self._memory.fileno()),
+                [sys.executable, "-m", self.module, str(theirs.fileno()), str(os.getpid()), *map(str, self.fds)],
+                pass_fds=(theirs.fileno(), *self.fds),
                 stdin=subprocess.DEVNULL,
                 stdout=errors,
                 stderr=errors,
                 env=environment,
             )
         except OSError as error:
+            errors.close()
             raise SetupError(f"A process that reads clips cannot start: {error.strerror}. Try --workers 0") from error
-        theirs.close()
+        finally:
+            theirs.close()
         connection = Connection(ours.detach())
-        connection.send_bytes(msgspec.msgpack.encode(self.reading))
+        # One that ended at once takes no message; that is noticed at the first look.
+        with contextlib.suppress(OSError):
+            connection.send_bytes(self.hello)
         return _Worker(process, connection, errors)
 
     def _run(self) -> None:
@@ -167,7 +202,8 @@ class Crew:
         with self._state:
             for worker in self._workers:
                 if self._queue and worker.ready and worker.task is None:
-                    worker.give(self._queue.popleft())
+                    number = self._queue.popleft()
+                    worker.give(number, self._messages[number])
         connections = {worker.connection: worker for worker in self._workers}
         for found in wait([self._listen, *connections], timeout=self._patience_s()):
             if found is self._listen:
@@ -175,16 +211,18 @@ class Crew:
             else:
                 self._hear(connections[found])  # type: ignore[index]
         now_s = time.monotonic()
-        for worker in self._workers:
-            if worker.task and now_s - worker.since_s > self.limit_s:
-                self._give_up(worker, f"took longer than {self.limit_s:g} s and was given up")
+        for worker in list(self._workers):
+            if worker.task is not None and now_s - worker.since_s > self.limit_s:
+                self._finish(worker.task, Lost(True, f"took longer than {self.limit_s:g} s"))
+                self._replace(worker)
             elif not worker.ready and now_s - worker.since_s > START_S:
                 raise SetupError(f"A process that reads clips did not start within {START_S:g} s. Try --workers 0")
 
     def _patience_s(self) -> float:
         """Until the first limit is reached."""
         now_s = time.monotonic()
-        limits = [w.since_s + (self.limit_s if w.ready else START_S) for w in self._workers if w.task or not w.ready]
+        running = [worker for worker in self._workers if worker.task is not None or not worker.ready]
+        limits = [worker.since_s + (self.limit_s if worker.ready else START_S) for worker in running]
         return max(0.0, min(limits, default=now_s + 60.0) - now_s) + 0.01
 
     def _hear(self, worker: _Worker) -> None:
@@ -193,76 +231,47 @@ class Crew:
         except (EOFError, OSError):
             self._bury(worker)
             return
-        with self._state:
-            if not worker.ready:
-                worker.ready, self._false_starts = True, 0
-            elif worker.task:
-                answer = msgspec.msgpack.decode(message, type=Answer)
-                worker.task = None
-                self._done[answer.number] = answer
-                self._state.notify_all()
+        if not worker.ready:
+            worker.ready, self._false_starts = True, 0
+        elif worker.task is not None:
+            number, worker.task = worker.task, None
+            self._finish(number, message)
 
-    def _bury(self, worker: _Worker) -> None:
-        """A worker died: the first time its clip is read again, the second time the clip is the reason."""
-        task = worker.task
-        if task is None:
-            said = self._replace(worker)
-            self._false_starts += not worker.ready
-            if self._false_starts == FALSE_STARTS:
-                raise RunError(f"Processes that read clips do not start: {said or worker.process.returncode}")
-            return
-        self._deaths[task.number] = self._deaths.get(task.number, 0) + 1
-        if self._deaths[task.number] < DEATHS:
-            self._replace(worker)
-            with self._state:
-                self._queue.appendleft(task)
-            return
-        self._give_up(worker, "ended its reader twice")
-
-    def _give_up(self, worker: _Worker, reason: str) -> None:
-        task = worker.task
-        said = self._replace(worker)
-        if task is None:
-            return
-        code = worker.process.returncode
-        how = f" (signal {signal.Signals(-code).name})" if code < 0 and "twice" in reason else ""
-        last = f": {said.splitlines()[-1]}" if said else ""
+    def _finish(self, number: int, answer: bytes | Lost) -> None:
         with self._state:
-            self._done[task.number] = Answer(task.number, f"{task.row.path}: {reason}{how}{last}")
+            del self._messages[number]
+            self._deaths.pop(number, None)
+            self._done[number] = answer
             self._state.notify_all()
 
-    def _replace(self, worker: _Worker) -> str:
-        said = worker.end()
+    def _bury(self, worker: _Worker) -> None:
+        """A worker died: the first time its task is given out again, the second time the task is the reason."""
+        number, lost = worker.task, self._replace(worker)
+        if not worker.ready:
+            self._false_starts += 1
+            if self._false_starts == FALSE_STARTS:
+                raise SetupError(
+                    f"Processes that read clips do not start ({lost.how}): {lost.said or 'no reason given'}"
+                )
+        elif number is not None:
+            self._deaths[number] = self._deaths.get(number, 0) + 1
+            if self._deaths[number] == DEATHS:
+                self._finish(number, lost)
+                return
+            with self._state:
+                self._queue.appendleft(number)
+
+    def _replace(self, worker: _Worker) -> Lost:
+        lost = worker.end()
         fresh = self._start()
         with self._state:
             self.restarts += 1
             self._workers[self._workers.index(worker)] = fresh
-            self._state.notify_all()
-        return said
+        return lost
 
 
-def _shared(slots: int, reading: Reading) -> tuple[IO[bytes], UInt8[np.ndarray, "slots v c t h w"]]:
-    """Memory that processes share, as a file without a name: it is gone when the last of them ends, however that is.
-
-    Reserved at once, since a container's small /dev/shm would otherwise end the run by a signal in the middle.
-    """
-    shape = (slots, *reading.shape)
-    size = int(np.prod(shape))
-    for folder in ("/dev/shm", tempfile.gettempdir()):
-        if not os.access(folder, os.W_OK):
-            continue
-        file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - lives as long as the crew
-        try:
-            _reserve(file, size)
-        except OSError:
-            file.close()
-            continue
-        return file, np.memmap(file, np.uint8, "r+", shape=shape)
-    raise SetupError(f"No room for {size / 2**20:.0f} MiB of shared memory. Try fewer --workers or a smaller --batch")
-
-
-def _reserve(file: IO[bytes], size: int) -> None:
-    if hasattr(os, "posix_fallocate"):
-        os.posix_fallocate(file.fileno(), 0, size)
-    else:
-        file.truncate(size)
+def _how(code: int) -> str:
+    try:
+        return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+    except ValueError:
+        return f"signal {-code}"

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float64, UInt8
 
 from kinelite.data import augment
-from kinelite.data.decode import ChooseTimes, ClipError, forget, read_part
+from kinelite.data.decode import ChooseTimes, ClipError, forget, probe, read_part
 from kinelite.data.manifest import Manifest, Row
 from kinelite.data.sampling import dense_times, sparse_times, view_times
 from kinelite.data.stages import stage
@@ -124,7 +124,7 @@ def pack(planes: UInt8[np.ndarray, "c t h w"], frames: UInt8[np.ndarray, "t c h 
 def train_frames(row: Row, spec: InputSpec, policy: str, rng: np.random.Generator) -> UInt8[np.ndarray, "t c h w"]:
     """One training sample: random times, one augmentation draw for all frames."""
     with stage("decode"):
-        frames = read_row(row, training_times(spec, rng))
+        frames = read_row(row, training_times(spec, rng), spec.size)
     with stage("augment"):
         height, width = frames.shape[-2:]
         draw = augment.draw(augment.policy(policy), height, width, spec.size, rng, spec.fit)
@@ -152,7 +152,7 @@ def view_frames(row: Row, spec: InputSpec, views: tuple[int, int]) -> list[UInt8
 
     fit = spec.fit if spatial == 1 else "crop"
     with stage("decode"):
-        frames = read_row(row, choose)
+        frames = read_row(row, choose, spec.size)
     with stage("augment"):
         return [
             augment.resize(view, spec.size, fit, crop, spatial)
@@ -161,6 +161,18 @@ def view_frames(row: Row, spec: InputSpec, views: tuple[int, int]) -> list[UInt8
         ]
 
 
-def read_row(row: Row, choose: ChooseTimes) -> UInt8[np.ndarray, "t c h w"]:
-    """Frames of a row at the times that ``choose(start_s, end_s, seconds per frame)`` names; see `read_part`."""
-    return read_part(os.fspath(row.path), choose, row.start_s, row.end_s).frames
+LARGE, KEPT = 3, 2
+"""Frames of at least so many times the size wanted are brought to so many times while they are converted to RGB: it
+saves half of what is done to a full-HD frame after decoding, and leaves more detail than any draw looks at."""
+
+
+def read_row(row: Row, choose: ChooseTimes, size: int | None = None) -> UInt8[np.ndarray, "t c h w"]:
+    """Frames of a row at the times that ``choose(start_s, end_s, seconds per frame)`` names; see `read_part`.
+
+    For results of ``size`` pixels, much larger frames come smaller.
+    """
+    path, short_side = os.fspath(row.path), None
+    if size is not None:
+        info = probe(path)
+        short_side = KEPT * size if min(info.height, info.width) >= LARGE * size else None
+    return read_part(path, choose, row.start_s, row.end_s, short_side).frames

@@ -1,17 +1,13 @@
 """One look at one clip: whether it can be used, and what it is.
 
-As a program, ``python -m kinelite.data.look``, it looks for `kinelite.data.lookers`: one JSON object a line each way.
+As a program it answers `kinelite.data.lookers`.
 """
 
 from __future__ import annotations
 
-import json
-import os
 import re
 import sys
-import threading
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Literal
 
 import msgspec
@@ -21,7 +17,10 @@ from jaxtyping import Float64
 from kinelite.data.clip import Clip, ClipError, ClipInfo
 from kinelite.data.decode import DECODERS, decode, probe, reader, span
 from kinelite.data.manifest import Row
+from kinelite.data.messages import decode as decoded_message
+from kinelite.data.messages import encode
 from kinelite.data.probe import opened
+from kinelite.data.serve import serve
 
 Depth = Literal["facts", "ends", "full"]
 """facts: packets only. ends: also the first, middle and last frame. full: also every other frame."""
@@ -47,6 +46,15 @@ class Facts(msgspec.Struct, frozen=True):
     fps: float
     seconds: float
     frames: int
+
+
+class Ask(msgspec.Struct, frozen=True):
+    """A clip to look at, and how closely."""
+
+    path: str
+    start_s: float | None
+    end_s: float | None
+    depth: Depth
 
 
 class Look(msgspec.Struct, frozen=True):
@@ -144,29 +152,15 @@ def _decoded(info: ClipInfo, times_s: Float64[np.ndarray, " t"]) -> Clip:
     return decode(info.path, times_s, info, short_side=SMALL_PIXELS)
 
 
-def main() -> None:
-    """Answer until standard input ends. Standard output is for answers alone: what decoders print goes elsewhere."""
-    answers = os.fdopen(os.dup(1), "w", encoding="ascii")
-    os.dup2(2, 1)
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
-    _say(answers, {})
-    for line in sys.stdin:
-        ask = json.loads(line)
-        row = Row(ask["path"], (), "", ask["start_s"], ask["end_s"])
-        _say(answers, msgspec.to_builtins(look(row, ask["depth"])))
+def start(_: bytes) -> Callable[[bytes], bytes]:
+    """What answers the asks of `kinelite.data.lookers`."""
 
+    def answer(message: bytes) -> bytes:
+        ask = decoded_message(message, Ask)
+        return encode(look(Row(ask.path, (), "", ask.start_s, ask.end_s), ask.depth))
 
-def _say(file: object, answer: object) -> None:
-    # The standard library's JSON carries file names that are not UTF-8 through as they are.
-    print(json.dumps(answer), file=file, flush=True)  # type: ignore[arg-type]
-
-
-def _end_with(parent: int) -> None:
-    """Leave when the check was killed, even while a decoder hangs."""
-    while os.getppid() == parent:
-        time.sleep(1.0)
-    os._exit(1)
+    return answer
 
 
 if __name__ == "__main__":
-    main()
+    serve(sys.argv[1], sys.argv[2], start)

@@ -6,14 +6,14 @@ import contextlib
 import os
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
-from queue import SimpleQueue
 
+from kinelite.data.crew import Crew, Lost
 from kinelite.data.exclusions import clip_key, write_exclusions
+from kinelite.data.messages import decode, encode
 from kinelite.data.prepare_plan import Plan, Progress, finished
-from kinelite.data.prepare_worker import Task, Worker, make
+from kinelite.data.prepare_worker import Outcome, Task, lost_entry, make
 from kinelite.data.store import CARD, ROWS, Entry, rows_text, to_line
 from kinelite.errors import SetupError, UsageError
 from kinelite.records import cores, explained, replace_bytes, write_json
@@ -144,34 +144,19 @@ def _made(tasks: Sequence[Task], workers: int, limit_s: float) -> Generator[Entr
     if workers == 0:
         yield from map(make, tasks)
         return
-    free: SimpleQueue[Worker] = SimpleQueue()
-    crew = [Worker(limit_s) for _ in range(min(workers, len(tasks)))]
-    for worker in crew:
-        free.put(worker)
-
-    def work(task: Task) -> Entry:
-        worker = free.get()
-        try:
-            return worker.make(task)
-        finally:
-            free.put(worker)
-
-    waiting = iter(tasks)
-    running: set[Future[Entry]] = set()
-    with ThreadPoolExecutor(max(1, len(crew))) as threads, contextlib.ExitStack() as stack:
-        for worker in crew:
-            stack.callback(worker.close)
-        stack.callback(threads.shutdown, wait=False, cancel_futures=True)
-        while True:
-            for task in waiting:
-                running.add(threads.submit(work, task))
-                if len(running) >= 2 * len(crew):
-                    break
-            if not running:
-                return
-            done, running = wait(running, return_when=FIRST_COMPLETED)
-            for future in done:
-                yield future.result()
+    if not tasks:
+        return
+    messages = ((number, encode(task)) for number, task in enumerate(tasks))
+    hands = min(workers, len(tasks))
+    with contextlib.closing(Crew("kinelite.data.prepare_worker", b"", hands, limit_s)) as crew:
+        for number, answer in crew.each(messages):
+            if isinstance(answer, Lost):
+                yield lost_entry(tasks[number], answer)
+                continue
+            outcome = decode(answer, Outcome)
+            if outcome.entry is None:
+                raise SetupError(outcome.setup)
+            yield outcome.entry
 
 
 @contextlib.contextmanager

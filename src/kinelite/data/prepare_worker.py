@@ -1,24 +1,21 @@
-"""A process that prepares clips: ``python -m kinelite.data.prepare_worker``, a task per line in, an entry per line out.
-
-A process of its own and not a thread: a decoder that crashes or hangs on a file costs that file and nothing else.
-"""
+"""Preparing one clip; as a program, for `kinelite.data.prepare`."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import os
-import signal
-import subprocess
 import sys
-import tempfile
-import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from kinelite.data.clip import ClipError
+from kinelite.data.crew import Lost
 from kinelite.data.manifest import Row
-from kinelite.data.store import Entry, Settings, from_line, to_line
+from kinelite.data.messages import decode, encode
+from kinelite.data.serve import serve
+from kinelite.data.store import Entry, Settings
 from kinelite.errors import SetupError
 from kinelite.records import explained
 
@@ -76,100 +73,28 @@ def make(task: Task) -> Entry:
     return Entry(task.clip, packed.bytes, digest, packed.frames, size, packed.cut_s)
 
 
-class Worker:
-    """A process that makes one clip at a time, and is started anew when one takes it down."""
-
-    def __init__(self, limit_s: float) -> None:
-        self.limit_s = limit_s
-        self._process: subprocess.Popen[bytes] | None = None
-        self._closed = False
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the worker
-
-    def make(self, task: Task) -> Entry:
-        """As `make`; a crash and a clip that takes longer than ``limit_s`` are errors of that clip."""
-        process = self._running()
-        assert process.stdin is not None
-        assert process.stdout is not None
-        late = threading.Event()
-        timer = threading.Timer(self.limit_s, lambda: (late.set(), process.kill()))
-        timer.start()
-        try:
-            process.stdin.write(to_line(task))
-            process.stdin.flush()
-            line = process.stdout.readline()
-        except OSError:
-            line = b""
-        finally:
-            timer.cancel()
-        if self._closed:
-            raise SetupError("Stopped.")
-        if not line.endswith(b"\n"):
-            return self._lost(task, late.is_set())
-        outcome = from_line(line, Outcome)
-        if outcome.entry is None:
-            raise SetupError(outcome.setup)
-        return outcome.entry
-
-    def close(self) -> None:
-        """End the process for good; `make` of another thread raises SetupError."""
-        self._closed = True
-        self._end()
-        self._errors.close()
-
-    def _end(self) -> None:
-        process, self._process = self._process, None
-        if process is not None:
-            process.kill()
-            process.wait()
-            for pipe in (process.stdin, process.stdout):
-                with contextlib.suppress(OSError):
-                    pipe.close()  # type: ignore[union-attr]
-
-    def _running(self) -> subprocess.Popen[bytes]:
-        if self._closed:
-            raise SetupError("Stopped.")
-        if self._process is None:
-            environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "kinelite.data.prepare_worker"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self._errors,
-                env=environment,
-            )
-        return self._process
-
-    def _lost(self, task: Task, late: bool) -> Entry:
-        process = self._process
-        self._end()
-        with contextlib.suppress(OSError):
-            Path(task.target).with_name(task.temporary).unlink(missing_ok=True)
-        code = process.returncode if process else 0
-        why = f"took longer than {self.limit_s:g} s" if late else f"ended the process that decoded it ({_code(code)})"
-        return Entry(task.clip, source_bytes=source_bytes(task.row.path), error=why)
-
-
-def _code(code: int) -> str:
-    return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-
-
-def main() -> None:
-    """Answer tasks until the other side closes the pipe, which it also does when it is killed."""
-    # Ctrl-C reaches the whole group; the clip in hand is finished or dropped as the other side decides.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def start(_: bytes) -> Callable[[bytes], bytes]:
+    """What answers the tasks of `kinelite.data.prepare`."""
     import cv2
 
     cv2.setNumThreads(0)
-    out = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what a library prints must not end up between the answers
-    for line in sys.stdin.buffer:
+
+    def answer(message: bytes) -> bytes:
         try:
-            outcome = Outcome(make(from_line(line, Task)))
+            return encode(Outcome(make(decode(message, Task))))
         except SetupError as error:
-            outcome = Outcome(setup=str(error))
-        out.write(to_line(outcome))
-        out.flush()
+            return encode(Outcome(setup=str(error)))
+
+    return answer
+
+
+def lost_entry(task: Task, lost: Lost) -> Entry:
+    """The entry of a clip that took its workers down; removes what they had written."""
+    with contextlib.suppress(OSError):
+        Path(task.target).with_name(task.temporary).unlink(missing_ok=True)
+    why = lost.how if lost.late else f"ended the process that decoded it ({lost.how})"
+    return Entry(task.clip, source_bytes=source_bytes(task.row.path), error=why)
 
 
 if __name__ == "__main__":
-    main()
+    serve(sys.argv[1], sys.argv[2], start)
