@@ -52,7 +52,11 @@ def commands(text: str) -> Iterator[list[str]]:
 
 def is_mention(words: list[str]) -> bool:
     """A verb named in prose, with its second word at most."""
-    second = {"data": ("check", "stats", "prepare"), "list": ("models", "datasets", "recipes", "policies")}
+    second = {
+        "data": ("check", "stats", "prepare"),
+        "list": ("models", "datasets", "recipes", "policies"),
+        "bench": ("input",),
+    }
     return len(words) == 1 or (len(words) == 2 and words[1] in second.get(words[0], kinelite.recipes.RECIPES))
 
 

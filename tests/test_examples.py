@@ -8,6 +8,7 @@ import runpy
 import shutil
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import cv2
@@ -121,9 +122,10 @@ def page_examples() -> dict[str, str]:
 
 
 def execute(code: str) -> dict[str, Any]:
-    names: dict[str, Any] = {"__name__": "example"}
-    exec(compile(code, "docs/models.md", "exec"), names)
-    return names
+    # A module of its own, as a file would be: dataclasses look their types up there.
+    module = sys.modules["example"] = ModuleType("example")
+    exec(compile(code, "docs/models.md", "exec"), vars(module))
+    return vars(module)
 
 
 @pytest.fixture
@@ -150,7 +152,12 @@ def test_a_model_and_a_set_as_the_page_adds_them(clip_folder: Path, tmp_path: Pa
     clips = sorted(clip_folder.glob("*/*.mp4"))
     (tmp_path / "list.txt").write_text("".join(f"{clip} {clip.parent.name}\n" for clip in clips))
     config = kl.recipes.sfa(
-        data=f"lines:{tmp_path / 'list.txt'}", model="framenet_r18", frames=8, size=32, epochs=1, out=tmp_path / "run"
+        data=f"lines:{tmp_path / 'list.txt'},outside=true",
+        model="framenet_r18",
+        frames=8,
+        size=32,
+        epochs=1,
+        out=tmp_path / "run",
     )
     trained = kl.train(config)
     assert trained.record.stages[1]["froze"] == ["encoder.*"]

@@ -18,7 +18,7 @@ from sklearn.preprocessing import StandardScaler
 
 import kinelite as kl
 from kinelite.config import NetConfig
-from kinelite.data.dataset import ClipDataset
+from kinelite.data.dataset import ClipDataset, Reading
 from kinelite.data.manifest import Manifest
 from kinelite.train.run import split_of
 from kinelite.train.step import normalise
@@ -27,9 +27,12 @@ from kinelite.train.step import normalise
 @torch.no_grad()
 def features(model: torch.nn.Module, clips: Manifest) -> tuple[np.ndarray, np.ndarray]:
     """Features of all frames of each clip in their order [n, t * d], and labels [n]."""
-    samples = list(map(ClipDataset(clips, model.spec).__getitem__, range(len(clips.rows))))
+    samples = list(map(ClipDataset(clips, Reading(model.spec)).__getitem__, range(len(clips.rows))))
     good = [sample for sample in samples if sample.frames is not None]
-    rows = [model.encode(normalise(s.frames, model.spec, torch.device("cpu"))).flatten().numpy() for s in good]
+    rows = [
+        model.encode(normalise(torch.from_numpy(s.frames), model.spec, torch.device("cpu"))).flatten().numpy()
+        for s in good
+    ]
     return np.stack(rows), np.array([sample.labels[0] for sample in good])
 
 

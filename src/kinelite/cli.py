@@ -21,7 +21,7 @@ VERBS = {
     "data": "Check a set of clips, or describe it.",
     "bench": "Measure how fast clips are read, beside other libraries.",
     "list": "Names of models, data sets, recipes, policies.",
-    "info": "What a model is, what it costs.",
+    "info": "What a model is and costs; what a data set looks like.",
     "doctor": "This machine: devices, decoders, disk; what to paste into a bug report.",
 }
 

@@ -51,8 +51,8 @@ class ClipConfig:
     max_skipped: float = 0.05
     """Share of undecodable clips that an evaluation accepts before it fails."""
     decoder: Literal["auto", "pyav", "torchcodec"] = "auto"
-    """What decodes video files. auto: PyAV, or TorchCodec where it is installed, faster on clips of the set, and gives the
-    same frames."""
+    """What decodes video files. auto: PyAV, or TorchCodec where it is installed, faster on clips of the set, and gives
+    the same frames."""
 
 
 @dataclass(frozen=True)

@@ -121,7 +121,21 @@ def test_the_command_prints_tables_and_keeps_records(
     clip_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "input.jsonl"
-    flags = "--peers --frames 4 --size 32 --clips 6 --rounds 2 --workers 1 --batch 3".split()
+    flags = [
+        "--peers",
+        "--frames",
+        "4",
+        "--size",
+        "32",
+        "--clips",
+        "6",
+        "--rounds",
+        "2",
+        "--workers",
+        "1",
+        "--batch",
+        "3",
+    ]
     assert main(["bench", "input", str(clip_folder), *flags, "--out", str(out), "--json"]) == 0
     said = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert said["ratio"] == 1.0

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from kinelite.commands import data_prepare
-from kinelite.data import prepare_estimate
+from kinelite.data.prepare import estimate as prepare_estimate
 
 NO_WORKERS = ("--workers", "0")
 

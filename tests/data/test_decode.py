@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from kinelite.data import decode as decoding
-from kinelite.data import images, video
 from kinelite.data.decode import READERS, ClipError, Reader, decode, reader
+from kinelite.data.readers import images, video
 from kinelite.errors import UsageError
 
 
@@ -28,7 +28,7 @@ def test_a_folder_is_images(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", READERS)
 def test_readers_keep_the_contract(name: str) -> None:
-    module = __import__(f"kinelite.data.{name}", fromlist=["probe"])
+    module = __import__(f"kinelite.data.readers.{name}", fromlist=["probe"])
     assert isinstance(module, Reader)
 
 

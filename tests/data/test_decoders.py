@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from kinelite.data import choose_decoder as choosing
-from kinelite.data import video
 from kinelite.data.choose_decoder import CLIPS, choose_decoder
 from kinelite.data.clip import Clip, ClipError, ClipInfo
 from kinelite.data.manifest import Row
+from kinelite.data.readers import video
 from kinelite.data.sampling import sparse_times
 from kinelite.errors import SetupError, UsageError
 

@@ -70,8 +70,8 @@ def run(flags: InputFlags) -> dict[str, Any]:
     sets = {f"kinelite {spec}": _rows(spec) for spec in (flags.spec, *flags.also)}
     clips = min(map(len, sets.values()))
     print(
-        f"{clips} clips, {flags.frames} frames of {flags.size} x {flags.size}, policy {flags.policy}, {workers} workers of "
-        f"one thread on {cores()} cores; {flags.rounds} rounds of {flags.clips} clips."
+        f"{clips} clips, {flags.frames} frames of {flags.size} x {flags.size}, policy {flags.policy}, "
+        f"{workers} workers of one thread on {cores()} cores; {flags.rounds} rounds of {flags.clips} clips."
     )
     found, absent = pipelines(sets, reading, workers, flags.batch, flags.peers)
     for name, reason in absent.items():
@@ -88,7 +88,7 @@ def run(flags: InputFlags) -> dict[str, Any]:
         row["stage_ms"] = {name: round(ms, 3) for name, ms in stages[row["pipeline"]].items()}
     _print(rows, base)
     if flags.out:
-        _keep(flags, rows, workers, clips)
+        _keep(flags, flags.out, rows, workers, clips)
     ours = rows[0]
     return {
         "ratio": ours["ratio"],
@@ -136,7 +136,7 @@ def _print(rows: list[dict[str, Any]], base: str) -> None:
     console.print(stages)
 
 
-def _keep(flags: InputFlags, rows: list[dict[str, Any]], workers: int, clips: int) -> None:
+def _keep(flags: InputFlags, out: Path, rows: list[dict[str, Any]], workers: int, clips: int) -> None:
     for row in rows:
         record = BenchRecord(
             model=row["pipeline"],
@@ -146,10 +146,10 @@ def _keep(flags: InputFlags, rows: list[dict[str, Any]], workers: int, clips: in
             frames=flags.frames,
             size=flags.size,
             batch=flags.batch,
-            config={**asdict(flags), "out": str(flags.out), "workers": workers, "clips_in_set": clips},
+            config={**asdict(flags), "out": str(out), "workers": workers, "clips_in_set": clips},
             figures=row,
             command="kinelite bench input " + " ".join(sys.argv[3:]),
             environment=environment(),
         )
-        append_jsonl(flags.out, record)
-    print(f"Records: {flags.out}")
+        append_jsonl(out, record)
+    print(f"Records: {out}")

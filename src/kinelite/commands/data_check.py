@@ -21,8 +21,8 @@ from kinelite.errors import SetupError, UsageError
 from kinelite.records import cores
 
 if TYPE_CHECKING:
-    from kinelite.data.check import Problem
-    from kinelite.data.journal import Journal
+    from kinelite.data.check.journal import Journal
+    from kinelite.data.check.problems import Problem
     from kinelite.data.manifest import Manifest
 
 MANY = 20
@@ -65,7 +65,7 @@ def run(flags: CheckFlags) -> dict[str, Any]:
     check_effort(flags.workers, flags.limit_s)
     _check_out(flags.out)
     from kinelite.data.cards import published_counts
-    from kinelite.data.check import check_manifest
+    from kinelite.data.check.problems import check_manifest
     from kinelite.data.sets import find_set, load_any, parse_spec
 
     manifest = load_any(flags.spec, flags.split)
@@ -116,7 +116,7 @@ def remembered(spec: str, out: Path | None, fresh: bool) -> Journal:
     Raises SetupError when there cannot be one beside ``out``.
     """
     from kinelite.data.cache import cache_folder
-    from kinelite.data.journal import Journal
+    from kinelite.data.check.journal import Journal
 
     if out is not None:
         return Journal(out.with_name(f"{out.name}.looks.jsonl"), fresh)

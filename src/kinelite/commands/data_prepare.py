@@ -16,10 +16,10 @@ from kinelite.errors import SetupError, UsageError
 from kinelite.records import cores
 
 if TYPE_CHECKING:
-    from kinelite.data.prepare import Prepared
-    from kinelite.data.prepare_estimate import Estimate
-    from kinelite.data.prepare_plan import Plan
-    from kinelite.data.store import Entry, Settings
+    from kinelite.data.prepare.estimate import Estimate
+    from kinelite.data.prepare.job import Prepared
+    from kinelite.data.prepare.plan import Plan
+    from kinelite.data.prepare.store import Entry, Settings
 
 GIB = 2**30
 DEFAULT_SHORT_SIDE = 256
@@ -76,10 +76,10 @@ def main(args: list[str]) -> dict[str, Any]:
 
 def run(flags: PrepareFlags) -> dict[str, Any]:
     """Prepare, continue or verify a store; exit code 3 when it does not fit, 4 when too many clips cannot be read."""
-    from kinelite.data.prepare import prepare
-    from kinelite.data.prepare_plan import finished, make_plan
+    from kinelite.data.prepare.job import prepare
+    from kinelite.data.prepare.plan import finished, make_plan
+    from kinelite.data.prepare.store import Shard
     from kinelite.data.sets import load_set
-    from kinelite.data.store import Shard
 
     began = time.monotonic()
     _check(flags)
@@ -114,7 +114,7 @@ def _check(flags: PrepareFlags) -> None:
 
 
 def _settings(flags: PrepareFlags) -> Settings:
-    from kinelite.data.store import DEFAULT_QUALITY, Settings, read_card
+    from kinelite.data.prepare.store import DEFAULT_QUALITY, Settings, read_card
 
     format = "h264" if flags.format == "auto" else flags.format
     chosen = Settings(
@@ -135,7 +135,7 @@ def _settings(flags: PrepareFlags) -> Settings:
 
 def _verify(plan: Plan, done: dict[int, Entry]) -> list[str]:
     """Take damaged clips out of ``done``, so that they are made anew."""
-    from kinelite.data.prepare_plan import verify
+    from kinelite.data.prepare.plan import verify
 
     with bar("clips compared") as tick:
         damaged = verify(plan, done, tick)
@@ -149,7 +149,7 @@ def _verify(plan: Plan, done: dict[int, Entry]) -> list[str]:
 
 def _weigh(plan: Plan, todo: int, flags: PrepareFlags, found: Estimate | None) -> None:
     """Say what it will take, and refuse what does not fit."""
-    from kinelite.data.prepare_estimate import estimate, free_bytes
+    from kinelite.data.prepare.estimate import estimate, free_bytes
 
     found = found or estimate([plan.clips[clip] for clip in plan.mine()], plan.card.settings)
     size, free = found.bytes_per_clip * todo, free_bytes(plan.folder)
@@ -172,13 +172,13 @@ def _weigh(plan: Plan, todo: int, flags: PrepareFlags, found: Estimate | None) -
 
 
 def _exists(folder: Path) -> bool:
-    from kinelite.data.store import CARD
+    from kinelite.data.prepare.store import CARD
 
     return (folder / CARD).exists()
 
 
 def _automatic(plan: Plan) -> Estimate:
-    from kinelite.data.prepare_estimate import LARGEST_SHARE, choose_format
+    from kinelite.data.prepare.estimate import LARGEST_SHARE, choose_format
 
     found = choose_format(plan.clips, plan.card.settings)
     rule = f"fastest to read of those up to {LARGEST_SHARE:g} times their size"

@@ -47,8 +47,8 @@ def run(flags: StatsFlags) -> dict[str, Any]:
     check_effort(flags.workers, flags.limit_s)
     if flags.out is not None and flags.out.is_file():
         raise UsageError(f"--out {flags.out} is a file; give a folder, such as --out stats/.")
+    from kinelite.data.check.stats import describe, look_over, write_stats
     from kinelite.data.sets import load_any
-    from kinelite.data.stats import describe, look_over, write_stats
 
     manifest = load_any(flags.spec, flags.split)
     workers = cores() if flags.workers < 0 else flags.workers
@@ -78,7 +78,7 @@ def _print(found: dict[str, Any], everything: bool) -> None:
     """Tables that fit on 80 columns."""
     from rich.console import Console
 
-    from kinelite.data.stats import in_words
+    from kinelite.data.check.stats import in_words
 
     console = Console(highlight=False, width=None, soft_wrap=False)
     lines = {

@@ -10,10 +10,10 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float64
 
-from kinelite.data import torchcodec_reader, video
 from kinelite.data.clip import ClipError, ClipInfo
 from kinelite.data.decode import DECODERS, ChooseTimes, reader, span
 from kinelite.data.manifest import Row
+from kinelite.data.readers import torchcodec_reader, video
 from kinelite.errors import SetupError, unknown
 
 CLIPS = 4

@@ -250,9 +250,7 @@ class Crew:
         if not worker.ready:
             self._false_starts += 1
             if self._false_starts == FALSE_STARTS:
-                raise SetupError(
-                    f"Processes that read clips do not start ({lost.how}): {lost.said or 'no reason given'}"
-                )
+                raise SetupError(f"Processes that read clips do not start ({lost.how}). {lost.said} Try --workers 0")
         elif number is not None:
             self._deaths[number] = self._deaths.get(number, 0) + 1
             if self._deaths[number] == DEATHS:

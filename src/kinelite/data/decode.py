@@ -23,7 +23,7 @@ from kinelite.errors import UsageError
 from kinelite.types import Sampling
 
 READERS = ("packed", "images", "video")
-"""Modules of this folder, asked in this order whether they read a path; the last one takes what is left."""
+"""Modules of `kinelite.data.readers`, asked in this order whether they read a path; the last one takes what is left."""
 DECODERS = {"pyav": "video", "torchcodec": "torchcodec_reader"}
 """What can decode video files -> the module that does."""
 _in_use = "pyav"
@@ -66,10 +66,10 @@ def reader(path: PathLike) -> Reader:
     """The module that reads ``path``."""
     name = os.fspath(path)
     for module in READERS[:-1]:
-        found: Reader = importlib.import_module(f"kinelite.data.{module}")  # type: ignore[assignment]
+        found: Reader = importlib.import_module(f"kinelite.data.readers.{module}")  # type: ignore[assignment]
         if found.handles(name):
             return found
-    return importlib.import_module(f"kinelite.data.{DECODERS[_in_use]}")  # type: ignore[return-value]
+    return importlib.import_module(f"kinelite.data.readers.{DECODERS[_in_use]}")  # type: ignore[return-value]
 
 
 def use_decoder(name: str) -> None:
@@ -81,7 +81,7 @@ def use_decoder(name: str) -> None:
     if name not in DECODERS:
         raise UsageError(f"Unknown decoder '{name}'. Allowed: {', '.join(DECODERS)}.")
     if name == "torchcodec":
-        importlib.import_module("kinelite.data.torchcodec_reader").require()
+        importlib.import_module("kinelite.data.readers.torchcodec_reader").require()
     _in_use = name
 
 
@@ -183,7 +183,7 @@ def span(info: ClipInfo, start_s: float | None, end_s: float | None) -> tuple[fl
 def forget() -> None:
     """Drop what is remembered of files, so that the next clip is read as if it were the first time."""
     for name in (*READERS, *DECODERS.values(), "probe"):
-        module = sys.modules.get(f"kinelite.data.{name}")
+        module = sys.modules.get(f"kinelite.data.readers.{name}")
         for value in vars(module).values() if module else ():
             if hasattr(value, "cache_clear"):
                 value.cache_clear()

@@ -15,7 +15,7 @@ from torch import Tensor
 from kinelite.data.clip import ClipWarning
 from kinelite.data.crew import LIMIT_S
 from kinelite.data.dataset import ClipDataset, Key, Sample
-from kinelite.data.decode import use_decoder
+from kinelite.data.decode import decoder_in_use, use_decoder
 from kinelite.data.pool import Pool
 from kinelite.records import cores
 
@@ -74,8 +74,6 @@ class ClipLoader:
 
     def __iter__(self) -> Iterator[Batch]:
         began = time.perf_counter()
-        if not self.pool:
-            use_decoder(self.dataset.reading.decoder)
         read = self.pool.batches(self.batches) if self.pool else map(self._here, self.batches)
         for samples in read:
             batch = self._batch(samples)
@@ -89,7 +87,12 @@ class ClipLoader:
             self.pool.close()
 
     def _here(self, keys: list[Key]) -> list[Sample]:
-        return [self.dataset[key] for key in keys]
+        before = decoder_in_use()
+        use_decoder(self.dataset.reading.decoder)
+        try:
+            return [self.dataset[key] for key in keys]
+        finally:
+            use_decoder(before)
 
     def _batch(self, samples: list[Sample]) -> Batch:
         for sample in samples:

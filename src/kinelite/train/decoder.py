@@ -35,7 +35,7 @@ def with_decoder(config: TrainConfig, training: Manifest, log: RunLog) -> TrainC
         found = choose_decoder(
             config.clips.decoder,
             training.rows,
-            training_times(InputSpec(frames, config.size), np.random.default_rng(config.seed)),
+            training_times(InputSpec(frames, config.size or 224), np.random.default_rng(config.seed)),
         )
         log.say(found.why)
         write_json(path, asdict(found))

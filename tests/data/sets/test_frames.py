@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kinelite.data import images
+from kinelite.data.readers import images
 from kinelite.data.sets import _frames, load_set
 from kinelite.data.sets._frames import frame_part, image_sequence
 from kinelite.errors import DataError

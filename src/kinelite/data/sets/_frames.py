@@ -1,6 +1,6 @@
 """What sets of image folders share: how the images of a folder are numbered, and parts by frame number.
 
-`kinelite.data.images` reads them; it brings OpenCV along, which naming a set must not.
+`kinelite.data.readers.images` reads them; it brings OpenCV along, which naming a set must not.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from itertools import islice
 from kinelite.errors import DataError
 
 FPS = 30.0
-"""Images per second, as in `kinelite.data.images`."""
+"""Images per second, as in `kinelite.data.readers.images`."""
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 LAST_FRAME = 10**9
 """Frame numbers are below this."""

@@ -11,9 +11,19 @@ from typing import Literal
 
 from kinelite.config import SplitConfig
 from kinelite.data.manifest import Manifest, Row
+from kinelite.data.prepare.store import (
+    CARD,
+    Card,
+    Entry,
+    StoredRow,
+    read_card,
+    read_index,
+    read_rows,
+    shards,
+    unfinished,
+)
 from kinelite.data.sets import SetOptions, register_set
 from kinelite.data.split import hold_out, refuse_options
-from kinelite.data.store import CARD, Card, Entry, StoredRow, read_card, read_index, read_rows, shards, unfinished
 from kinelite.errors import DataError
 
 TREE = """\

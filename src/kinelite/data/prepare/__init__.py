@@ -1,0 +1,1 @@
+"""Prepared clips: decoded once into small files that are fast to read."""
