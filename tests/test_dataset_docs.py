@@ -57,13 +57,23 @@ def row(*cells: str) -> str:
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 
+def variants(published: dict[str, int]) -> list[tuple[str, list[str]]]:
+    """The counts of the default variant, then those of each other one with the option that names it."""
+    found: dict[str, list[str]] = {}
+    for name, count in published.items():
+        words = name.split()
+        option = next((f" with `{word}`" for word in words if "=" in word), "")
+        found.setdefault(option, []).append(f"{' '.join(word for word in words if '=' not in word)} {count:,}")
+    return list(found.items())
+
+
 def section(facts: dict[str, Any]) -> str:
     lines = [f"### {facts['name']}", "", f"`{facts['spec']}`: {facts['summary']}.", ""]
     for name in ("source", "licence"):
         if facts[name]:
             lines += [f"- {name.capitalize()}: {facts[name]}"]
     if facts["published"]:
-        lines += [f"- Published: {', '.join(f'{name} {count:,}' for name, count in facts['published'].items())}."]
+        lines += [f"- Published{variant}: {', '.join(counts)}." for variant, counts in variants(facts["published"])]
     if lines[-1]:
         lines += [""]
     if facts["tree"]:

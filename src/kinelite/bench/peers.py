@@ -56,17 +56,18 @@ def torchcodec_frames(row: Row, frames: int, rng: np.random.Generator, *, exact:
         return decoder.get_frames_played_at(seconds=times.clip(start_s, end_s - 1e-3).tolist()).data
 
 
-def torchcodec_rows(rows: Sequence[Row]) -> list[Row]:
+def torchcodec_rows(rows: Sequence[Row], *, exact: bool = False) -> list[Row]:
     """The rows, ending where TorchCodec can still read: in AVI with reordered frames it counts more than there are."""
     decoders = importlib.import_module("torchcodec.decoders")
     found = []
     for row in rows:
-        decoder = decoders.VideoDecoder(row.path, num_ffmpeg_threads=1, seek_mode="approximate")
+        mode = "exact" if exact else "approximate"
+        decoder = decoders.VideoDecoder(row.path, num_ffmpeg_threads=1, seek_mode=mode)
         end_s, period_s = decoder.metadata.end_stream_seconds, 1 / decoder.metadata.average_fps
         for early in range(20):
             try:
                 decoder.get_frame_played_at(end_s - early * period_s - 1e-3)
-            except RuntimeError:
+            except (IndexError, RuntimeError):
                 continue
             last_s = end_s - early * period_s
             found.append(row if not early else replace(row, end_s=min(last_s, row.end_s or last_s)))
@@ -140,7 +141,9 @@ class PeerPipeline:
     batch: int
 
     def __post_init__(self) -> None:
-        rows = torchcodec_rows(self.rows) if self.name.startswith("torchcodec") else self.rows
+        rows = self.rows
+        if self.name.startswith("torchcodec"):
+            rows = torchcodec_rows(rows, exact=self.name.endswith("exact"))
         self.clips = PeerClips(rows, self.reading, PEERS[self.name][1])
         self.order: list[int] = []
         # One worker process lives through all rounds, as in training; it re-reads the order at each epoch.

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from kinelite.config import SplitConfig
+from kinelite.data.cards import published_counts
 from kinelite.data.sets import find_set, load_set
 from kinelite.errors import DataError, UsageError
 
@@ -140,4 +141,7 @@ def test_real_class_lists(shared: Path) -> None:
         assert set(classes) <= everything
     base, new = map(set, lists.values())
     assert (len(base), len(new), base & new, base | new) == (88, 86, set(), everything)
-    assert find_set("something_else").published == {"classes": 174, "train": 54_919, "val": 57_876}
+    card = find_set("something_else")
+    assert published_counts(card, {}) == {"classes": 174, "train": 54_919, "val": 57_876}
+    assert published_counts(card, {"task": "fewshot_5shot"}) == {"classes": 86, "train": 430}
+    assert published_counts(card, {"task": "compositional_shuffled"}) == {}

@@ -39,7 +39,11 @@ class Hmdb51Options(SetOptions):
     tree=TREE,
     licence="Serre Lab, Brown University: Creative Commons Attribution 4.0; the films belong to their owners.",
     source="Kuehne et al.: HMDB, a large video database for human motion recognition (ICCV 2011)",
-    published={"classes": 51, "train": 3570, "test": 1530},
+    published={
+        **{"classes": 51, "train": 3570, "test": 1530},
+        **{"classes split=2": 51, "train split=2": 3570, "test split=2": 1530},
+        **{"classes split=3": 51, "train split=3": 3570, "test split=3": 1530},
+    },
 )
 def load(root: str, split: SplitConfig, options: Hmdb51Options) -> Manifest:
     """Clips of one official split, 70 per class to train on and 30 as 'test'; the others (marked 0) belong to none.

@@ -63,7 +63,12 @@ class SomethingElseOptions(SetOptions):
     tree=TREE,
     licence=f"{LICENCE} Split files: MIT (Materzynska et al.).",
     source="Materzynska et al., Something-Else: compositional action recognition, CVPR 2020, arXiv 1912.09930",
-    published={"classes": 174, "train": 54_919, "val": 57_876},
+    published={
+        **{"classes": 174, "train": 54_919, "val": 57_876},
+        **{"classes task=fewshot_base": 88, "val task=fewshot_base": 12_467},
+        **{"classes task=fewshot_5shot": 86, "train task=fewshot_5shot": 430},
+        **{"classes task=fewshot_10shot": 86, "train task=fewshot_10shot": 860},
+    },
 )
 def load(root: str, split: SplitConfig, options: SomethingElseOptions) -> Manifest:
     """Clips of one split in the order of its lists; the published counts are those of ``compositional``.

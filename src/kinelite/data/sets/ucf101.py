@@ -22,8 +22,6 @@ ROOT/ucfTrainTestlist/trainlist01.txt  testlist01.txt  (and 02, 03)
 ROOT/UCF-101/ApplyEyeMakeup/v_ApplyEyeMakeup_g01_c01.avi"""
 _LISTS = ("ucfTrainTestlist", "annotations", ".", "*")
 _VIDEOS = ("UCF-101", "UCF101", "videos", "")
-# The card tells the first split; all three share out 13,320 clips.
-_PUBLISHED = {2: (9586, 3734), 3: (9624, 3696)}
 _GROUP = re.compile(r"_(g\d\d)_c\d\d")
 
 
@@ -43,7 +41,11 @@ class Ucf101Options(SetOptions):
     tree=TREE,
     licence="University of Central Florida (CRCV): for research; the YouTube clips belong to their owners.",
     source="Soomro, Zamir, Shah: UCF101 (arXiv 1212.0402), https://www.crcv.ucf.edu/data/UCF101.php",
-    published={"classes": 101, "train": 9537, "test": 3783},
+    published={
+        **{"classes": 101, "train": 9537, "test": 3783},
+        **{"classes split=2": 101, "train split=2": 9586, "test split=2": 3734},
+        **{"classes split=3": 101, "train split=3": 9624, "test split=3": 3696},
+    },
 )
 def load(root: str, split: SplitConfig, options: Ucf101Options) -> Manifest:
     """Clips of one official split, its test list as 'test'. Classes have the order of classInd.txt.
@@ -68,9 +70,7 @@ def load(root: str, split: SplitConfig, options: Ucf101Options) -> Manifest:
                 entries.append(Entry(where, path, label, side, group=group))
             else:
                 absent.append(f"{top}/{_VIDEOS[0]}/{name}")
-    counts = [_PUBLISHED[options.split]] if options.split in _PUBLISHED else []
-    notes = [f"Published for split {options.split}: {train} clips in train, {test} in test." for train, test in counts]
-    return listed_set("ucf101", {"label": classes}, entries, absent, top=top, tree=TREE, notes=notes)
+    return listed_set("ucf101", {"label": classes}, entries, absent, top=top, tree=TREE)
 
 
 def _classes(file: Path) -> tuple[str, ...]:
