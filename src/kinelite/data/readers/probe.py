@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import threading
@@ -86,6 +87,12 @@ def _leave_open(file: LeftOpen) -> None:
     if before is not None:
         before.container.close()
     _left.file = file
+
+
+def demuxed(container: InputContainer, stream: VideoStream) -> Iterator[av.Packet[VideoStream]]:
+    """Packets of a stream. PyAV's own generator leaks one when it is dropped before its end, and none when closed."""
+    with contextlib.closing(container.demux(stream)) as packets:  # type: ignore[type-var]
+        yield from packets
 
 
 def display(frame: av.VideoFrame) -> tuple[bool, bool, bool]:
@@ -174,7 +181,7 @@ class _Scan:
         self.indexed = len(stream.index_entries)
 
     def _read(self, container: InputContainer, stream: VideoStream, at_most: int | None) -> None:
-        for packet in container.demux(stream):
+        for packet in demuxed(container, stream):
             # MPEG-4 in AVI fills the place of a picture packed into another packet with a byte or none at all.
             if packet.size > 1 and not packet.is_discard:
                 self._take(packet)

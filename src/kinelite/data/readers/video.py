@@ -21,7 +21,7 @@ from jaxtyping import Float64
 from kinelite.data.clip import Clip, ClipError, ClipInfo, DamagedClip
 from kinelite.data.readers.avi_order import LineUp
 from kinelite.data.readers.picker import Picker
-from kinelite.data.readers.probe import LeftOpen, opened, probe, take_open
+from kinelite.data.readers.probe import LeftOpen, demuxed, opened, probe, take_open
 from kinelite.data.stages import stage
 
 SEEK_PAYS_FRAMES = 6
@@ -175,7 +175,7 @@ class _Pass:
 
     def _packets(self) -> Iterator[Packet[VideoStream]]:
         if self.left is None:
-            return self.container.demux(self.stream)
+            return demuxed(self.container, self.stream)
         return iter(self.left.packets[self.left.fed :])
 
     def _see(self, frame: VideoFrame) -> None:
