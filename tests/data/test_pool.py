@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from kinelite.data.dataset import ClipDataset, Key, Reading, Sample
 from kinelite.data.manifest import Manifest
 from kinelite.data.pool import Pool
 from kinelite.data.sets import load_set
-from kinelite.errors import SetupError
+from kinelite.errors import SetupError, UsageError
 from kinelite.types import InputSpec
 
 # Stands for a file on which a decoder hangs or crashes: none of the known ones does it with certainty.
@@ -36,6 +37,8 @@ read_part = dataset.read_part
 def trouble(path, *rest):
     if "hang" in path:
         time.sleep(1000)
+    if "slow" in path:
+        time.sleep(0.2)
     if "crash" in path:
         os.kill(os.getpid(), signal.SIGSEGV)
     if "once" in path and not (mark := pathlib.Path(path + ".seen")).exists():
@@ -240,3 +243,121 @@ def _alive(pid: int) -> bool:
         return False
     state = Path(f"/proc/{pid}/stat")
     return not state.exists() or state.read_text().rsplit(")", 1)[1].split()[0] != "Z"
+
+
+def test_a_trainer_that_was_stopped_and_continued_gives_no_clip_up(clip_folder: Path, troubled: Path) -> None:
+    (troubled / "clips").mkdir()
+    for n in range(4):
+        shutil.copy(clip_folder / "moves_down/0.mp4", troubled / f"clips/slow{n}.mp4")
+    code = f"""
+    import sys
+    sys.path.insert(0, "{troubled}")
+    from kinelite.data.dataset import *
+    from kinelite.data.pool import Pool
+    from kinelite.data.sets import load_any
+    from kinelite.types import InputSpec
+    pool = Pool(ClipDataset(load_any("{troubled}/clips"), Reading(InputSpec(4, 32))), 4, 2, limit_s=1.0)
+    problems = 0
+    for number, samples in enumerate(pool.batches([[Key(0, i) for i in range(4)]] * 20)):
+        problems += sum(sample.problem is not None for sample in samples)
+        if not number:
+            print(*pool.pids(), flush=True)
+    print("problems", problems, "restarts", pool.restarts)
+    """
+    trainer = subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)], stdout=subprocess.PIPE, text=True)
+    assert trainer.stdout is not None
+    everybody = [trainer.pid, *map(int, trainer.stdout.readline().split())]
+    for number in everybody[::-1]:  # as Ctrl-Z does
+        os.kill(number, signal.SIGSTOP)
+    time.sleep(3.5)
+    for number in everybody:
+        os.kill(number, signal.SIGCONT)
+    assert trainer.communicate(timeout=60)[0].split() == ["problems", "0", "restarts", "0"]
+
+
+def test_an_iteration_that_is_over_says_so_instead_of_waiting(clips: Manifest, pools: list[Pool]) -> None:
+    pools.append(pool := Pool(dataset(clips), 4, 1))
+    first, second = pool.batches(keys(12, 4)), pool.batches(keys(12, 4, 1))
+    next(first)
+    next(second)
+    with pytest.raises(UsageError, match="begun"):
+        next(first)
+    pool.close()
+    with pytest.raises(UsageError, match="closed"):
+        next(second)
+
+
+def test_who_waits_for_workers_that_are_ended_gets_an_error(clips: Manifest, troubled: Path, pools: list[Pool]) -> None:
+    pools.append(pool := Pool(dataset(with_clip(clips, troubled, "hang", 0)), 1, 1))
+    ender = threading.Timer(1.0, pool.close)
+    ender.start()
+    with pytest.raises(SetupError, match="ended meanwhile"):
+        list(pool.batches(keys(1, 1)))
+    ender.join()
+
+
+def test_modules_in_the_current_folder_are_not_taken_for_the_readers_own(
+    clips: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pools: list[Pool]
+) -> None:
+    (tmp_path / "random.py").write_text("raise RuntimeError('not meant')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
+    pools.append(pool := Pool(dataset(clips), 4, 1))
+    assert all(sample.problem is None for sample in read(pool, keys(4, 4)))
+
+
+def test_no_more_open_files_is_said_and_closing_still_works(clip_folder: Path) -> None:
+    code = f"""
+    import os, resource, signal
+    from kinelite.data.dataset import *
+    from kinelite.data.pool import Pool
+    from kinelite.data.sets import load_set
+    from kinelite.types import InputSpec
+    clips = load_set("folder:{clip_folder}")
+    pool = Pool(ClipDataset(clips, Reading(InputSpec(4, 32))), 4, 2)
+    batches = pool.batches([[Key(0, i) for i in range(4)]] * 100)
+    next(batches)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))
+    os.kill(pool.pids()[0], signal.SIGKILL)
+    try:
+        list(batches)
+    except Exception as error:
+        print(type(error).__name__, error)
+    pool.close()
+    """
+    said = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=60)
+    assert said.stdout.startswith("SetupError A process that reads clips cannot start: Too many open files")
+    assert (said.stderr, said.returncode) == ("", 0)
+
+
+def test_closing_does_not_wait_for_clips_in_hand(clips: Manifest, troubled: Path, pools: list[Pool]) -> None:
+    rows = tuple(row for n in range(4) for row in with_clip(clips, troubled, f"hang{n}", n).rows[n : n + 1])
+    pools.append(pool := Pool(dataset(replace(clips, rows=rows)), 4, 4))
+
+    def wait() -> None:
+        with pytest.raises(SetupError, match="ended meanwhile"):
+            read(pool, keys(4, 4))
+
+    reader = threading.Thread(target=wait)
+    reader.start()
+    while not pool.pids():
+        time.sleep(0.05)
+    time.sleep(1.5)  # they hang
+    began = time.monotonic()
+    pool.close()
+    assert time.monotonic() - began < 1.0
+    reader.join()
+
+
+def test_what_readers_say_of_clips_that_are_read_is_not_kept(
+    clips: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pools: list[Pool]
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, kinelite.data.dataset as d\nread = d.read_part\n"
+        "def loud(*a):\n    os.write(2, b'Corrupt JPEG data' * 1000)\n    return read(*a)\nd.read_part = loud\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    pools.append(pool := Pool(dataset(clips), 4, 1))
+    read(pool, keys(12, 4))
+    assert pool._crew is not None
+    assert all(os.fstat(worker.errors.fileno()).st_size == 0 for worker in pool._crew._workers)

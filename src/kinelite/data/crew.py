@@ -6,23 +6,18 @@ does depends on its task alone, so neither their number nor a restart changes a 
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
-import socket
-import subprocess
-import sys
-import tempfile
 import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import islice
-from multiprocessing.connection import Connection, Pipe, wait
-from typing import IO
+from multiprocessing.connection import Pipe, wait
 
+from kinelite.data.crew_worker import Lost, Worker, start
 from kinelite.errors import SetupError
+
+__all__ = ["LIMIT_S", "Crew", "Lost"]
 
 LIMIT_S = 60.0
 """Seconds that one clip may take before its worker is taken to hang."""
@@ -30,49 +25,10 @@ START_S = 120.0
 """Seconds that a worker may take to start, on a machine that is busy with everything else."""
 FALSE_STARTS = 8
 """So many workers in a row that end before they are ready mean that none ever will be."""
+LOOK_S = 1.0
+"""Time limits are looked at so often while a worker has a task."""
 DEATHS = 2
 """A worker may be killed for reasons of its own; a clip on which so many die is the reason itself."""
-
-
-@dataclass(frozen=True)
-class Lost:
-    """Why a task has no answer."""
-
-    late: bool
-    """It took too long; otherwise its workers died."""
-    how: str
-    """What ended the last worker, such as 'signal SIGSEGV'."""
-    said: str = ""
-    """The last line of that worker's standard error."""
-
-
-@dataclass
-class _Worker:
-    process: subprocess.Popen
-    connection: Connection
-    errors: IO[bytes]
-    ready: bool = False
-    task: int | None = None
-    since_s: float = field(default_factory=time.monotonic)
-
-    def give(self, number: int, message: bytes) -> None:
-        self.task, self.since_s = number, time.monotonic()
-        # One that has died takes nothing; its connection says so at the next look.
-        with contextlib.suppress(OSError):
-            self.connection.send_bytes(message)
-
-    def end(self) -> Lost:
-        """Kill it if it still lives, and say how it ended."""
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            # A crash closes the connection a moment before the process is over.
-            self.process.wait(0.0 if self.process.poll() is not None or self.task is None else 0.5)
-        self.process.kill()
-        code = self.process.wait()
-        self.connection.close()
-        self.errors.seek(0)
-        lines = self.errors.read().decode(errors="replace").strip().splitlines()
-        self.errors.close()
-        return Lost(False, _how(code), lines[-1][-500:] if lines else "")
 
 
 class Crew:
@@ -96,8 +52,9 @@ class Crew:
         self._false_starts = 0
         self._failure: Exception | None = None
         self._closing = False
+        self._owner = os.getpid()
         self._bell, self._listen = Pipe()
-        self._workers = [self._start() for _ in range(workers)]
+        self._workers = [start(self.module, self.hello, self.fds) for _ in range(workers)]
         self._thread = threading.Thread(target=self._run, name="clip workers", daemon=True)
         self._thread.start()
 
@@ -153,11 +110,15 @@ class Crew:
             return [worker.process.pid for worker in self._workers]
 
     def close(self) -> None:
-        """End all workers. May be called twice."""
+        """End all workers; whoever waits for an answer gets an error. May be called twice."""
+        if os.getpid() != self._owner:
+            return  # a fork of the process that the workers belong to
         with self._state:
             if self._closing:
                 return
             self._closing = True
+            self._failure = self._failure or SetupError("The processes that read clips were ended meanwhile.")
+            self._state.notify_all()
         self._bell.send_bytes(b"!")
         self._thread.join()
         for worker in self._workers:
@@ -165,37 +126,13 @@ class Crew:
         self._bell.close()
         self._listen.close()
 
-    def _start(self) -> _Worker:
-        ours, theirs = socket.socketpair()
-        errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the worker
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
-        try:
-            process = subprocess.Popen(
-                [sys.executable, "-m", self.module, str(theirs.fileno()), str(os.getpid()), *map(str, self.fds)],
-                pass_fds=(theirs.fileno(), *self.fds),
-                stdin=subprocess.DEVNULL,
-                stdout=errors,
-                stderr=errors,
-                env=environment,
-            )
-        except OSError as error:
-            errors.close()
-            raise SetupError(f"A process that reads clips cannot start: {error.strerror}. Try --workers 0") from error
-        finally:
-            theirs.close()
-        connection = Connection(ours.detach())
-        # One that ended at once takes no message; that is noticed at the first look.
-        with contextlib.suppress(OSError):
-            connection.send_bytes(self.hello)
-        return _Worker(process, connection, errors)
-
     def _run(self) -> None:
         try:
             while not self._closing:
                 self._turn()
         except Exception as error:
             with self._state:
-                self._failure = error
+                self._failure = self._failure or error
                 self._state.notify_all()
 
     def _turn(self) -> None:
@@ -205,7 +142,13 @@ class Crew:
                     number = self._queue.popleft()
                     worker.give(number, self._messages[number])
         connections = {worker.connection: worker for worker in self._workers}
-        for found in wait([self._listen, *connections], timeout=self._patience_s()):
+        began_s, patience_s = time.monotonic(), self._patience_s()
+        answers = wait([self._listen, *connections], timeout=patience_s)
+        stopped_s = time.monotonic() - began_s - patience_s
+        if stopped_s > LOOK_S:  # by Ctrl-Z or with its container, and most likely its workers too
+            for worker in self._workers:
+                worker.since_s += stopped_s + LOOK_S
+        for found in answers:
             if found is self._listen:
                 self._listen.recv_bytes()
             else:
@@ -214,18 +157,18 @@ class Crew:
         for worker in list(self._workers):
             if worker.task is not None and now_s - worker.since_s > self.limit_s:
                 self._finish(worker.task, Lost(True, f"took longer than {self.limit_s:g} s"))
-                self._replace(worker)
+                self._replace(worker, worker.end())
             elif not worker.ready and now_s - worker.since_s > START_S:
                 raise SetupError(f"A process that reads clips did not start within {START_S:g} s. Try --workers 0")
 
     def _patience_s(self) -> float:
-        """Until the first limit is reached."""
+        """Until the first limit is reached, or the next look."""
         now_s = time.monotonic()
         running = [worker for worker in self._workers if worker.task is not None or not worker.ready]
         limits = [worker.since_s + (self.limit_s if worker.ready else START_S) for worker in running]
-        return max(0.0, min(limits, default=now_s + 60.0) - now_s) + 0.01
+        return min(LOOK_S, max(0.0, min(limits) - now_s)) + 0.01 if limits else 60.0
 
-    def _hear(self, worker: _Worker) -> None:
+    def _hear(self, worker: Worker) -> None:
         try:
             message = worker.connection.recv_bytes()
         except (EOFError, OSError):
@@ -235,6 +178,7 @@ class Crew:
             worker.ready, self._false_starts = True, 0
         elif worker.task is not None:
             number, worker.task = worker.task, None
+            worker.forget_errors()
             self._finish(number, message)
 
     def _finish(self, number: int, answer: bytes | Lost) -> None:
@@ -244,9 +188,11 @@ class Crew:
             self._done[number] = answer
             self._state.notify_all()
 
-    def _bury(self, worker: _Worker) -> None:
+    def _bury(self, worker: Worker) -> None:
         """A worker died: the first time its task is given out again, the second time the task is the reason."""
-        number, lost = worker.task, self._replace(worker)
+        # A crash closes the connection a moment before the process is over.
+        number, lost = worker.task, worker.end(0.5)
+        self._replace(worker, lost)
         if not worker.ready:
             self._false_starts += 1
             if self._false_starts == FALSE_STARTS:
@@ -259,17 +205,11 @@ class Crew:
             with self._state:
                 self._queue.appendleft(number)
 
-    def _replace(self, worker: _Worker) -> Lost:
-        lost = worker.end()
-        fresh = self._start()
+    def _replace(self, worker: Worker, lost: Lost) -> None:
+        try:
+            fresh = start(self.module, self.hello, self.fds)
+        except SetupError as error:
+            raise SetupError(f"{error} (It was to replace one that ended: {lost.how}.)") from error
         with self._state:
             self.restarts += 1
             self._workers[self._workers.index(worker)] = fresh
-        return lost
-
-
-def _how(code: int) -> str:
-    try:
-        return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-    except ValueError:
-        return f"signal {-code}"

@@ -17,7 +17,7 @@ from kinelite.data.crew import LIMIT_S, Crew, Lost
 from kinelite.data.dataset import ClipDataset, Key, Reading, Sample
 from kinelite.data.messages import decode, encode
 from kinelite.data.worker import Answer, Task
-from kinelite.errors import SetupError
+from kinelite.errors import SetupError, UsageError
 
 
 class Pool:
@@ -34,13 +34,21 @@ class Pool:
         """Seconds of all workers per stage since the beginning."""
         self._crew: Crew | None = None
         self._number = 0
+        self._iteration = 0
 
     def batches(self, keys: Iterable[list[Key]]) -> Iterator[list[Sample]]:
-        """Samples of each list of keys, in order. Frames lie in shared memory: copy them before asking for the next."""
+        """Samples of each list of keys, in order. Frames lie in shared memory: copy them before asking for the next.
+
+        One iteration at a time: a newer one, or `close`, ends those before it, which then raise UsageError.
+        """
         crew = self._running()
+        self._iteration += 1
+        mine = self._iteration
         crew.forget()
         blocks, ahead, source = deque(range(self.blocks)), deque[dict[int, Task]](), iter(keys)
         while True:
+            if mine != self._iteration:
+                raise UsageError("These batches ended when the loader was closed, or when others of it were begun.")
             for batch in islice(source, len(blocks)):
                 tasks = self._tasks(batch, blocks.popleft())
                 ahead.append(tasks)
@@ -63,6 +71,7 @@ class Pool:
 
     def close(self) -> None:
         """Stop the workers. The next use starts new ones."""
+        self._iteration += 1
         if self._crew:
             self._end()
             self._crew = None
