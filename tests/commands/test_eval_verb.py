@@ -106,3 +106,20 @@ def test_the_split_rule_can_be_given_anew(kinelite: Any, run_folder: Path, tmp_p
 
 def test_no_model(kinelite: Any, tmp_path: Path) -> None:
     kinelite("eval", tmp_path, *FLAGS).failed(2, "No trained model", "kinelite train")
+
+
+def test_a_label_of_several_is_scored_and_printed(kinelite: Any, clip_folder: Path, small: Any, tmp_path: Path) -> None:
+    clips = sorted(clip_folder.rglob("*.mp4"))
+    for side, some in (("train", clips[::2]), ("val", clips[1::2])):
+        lines = [f"{p.relative_to(clip_folder)} {p.parent.name} {'ab'[int(p.stem) % 4 // 2]}\n" for p in some]
+        (tmp_path / f"{side}.txt").write_text("".join(lines))
+    options = f"root={clip_folder},format=path+verb+noun,joint=action"
+    spec = f"list:{tmp_path / 'train.txt'},{options}"
+    done = kinelite("train", "conventional", "--data", spec, *small, "--out", tmp_path / "run")
+    assert done.code == 0, done.err
+    done = kinelite("eval", tmp_path / "run", *FLAGS, "--json")
+    assert done.code == 0, done.err
+    action = done.json["tasks"]["action"]
+    assert action["from"] == "verb+noun"
+    assert action["top1"] <= min(done.json["tasks"][part]["top1"] for part in ("verb", "noun"))
+    assert f"action (from verb+noun): top-1 {100 * action['top1']:.1f} %" in done.out

@@ -167,6 +167,10 @@ def test_several_tasks_train_evaluate_and_predict(kinelite: Any, clip_folder: Pa
     done = kinelite("eval", out, "--on", "all", "--device", "cpu", "--workers", 0, "--json")
     assert done.code == 0, done.err
     assert done.json["scored"] == 12
+    assert set(done.json["tasks"]) == {"verb", "noun"}
+    assert done.json["tasks"]["verb"]["top1"] == done.json["top1"]
+    assert "verb: top-1 " in done.out
+    assert f"noun: top-1 {100 * done.json['tasks']['noun']['top1']:.1f} %" in done.out
     done = kinelite("predict", out, clip_folder / "moves_down" / "0.mp4", "--device", "cpu", "--json")
     assert done.code == 0, done.err
     labels = done.json["predictions"][0]["labels"]

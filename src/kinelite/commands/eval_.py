@@ -65,15 +65,26 @@ def main(args: list[str]) -> dict[str, Any]:
         precision=flags.precision,
         command=shlex.join(["kinelite", *sys.argv[1:]]),
     )
-    top5 = "" if record.top5 is None else f", top-5 {100 * record.top5:.1f} %"
+    first = f"{next(iter(record.tasks))}: " if record.tasks else ""
     print(
-        f"top-1 {100 * (record.top1 or 0):.1f} %{top5}, calibration error {record.ece:.3f}; "
+        f"{first}top-1 {100 * (record.top1 or 0):.1f} %{_top5(record.top5)}, calibration error {record.ece:.3f}; "
         f"scored {record.clips} clips."
     )
+    for task, found in list(record.tasks.items())[1:]:
+        source = f" (from {found['from']})" if "from" in found and " from " not in task else ""
+        print(f"  {task}{source}: top-1 {100 * found['top1']:.1f} %{_top5(found['top5'])}")
     print(f"Result in {record.out}. Next: kinelite report {flags.run}")
     check_skipped(record.skipped, len(record.skipped) + (record.scored or 0), flags.max_skipped)
     names = ("top1", "top5", "ece", "loss", "scored", "clips", "seconds", "per_class", "skipped", "out")
-    return {name: getattr(record, name) for name in names}
+    tasks = {
+        task: {name: found[name] for name in ("top1", "top5", "from") if name in found}
+        for task, found in record.tasks.items()
+    }
+    return {name: getattr(record, name) for name in names} | ({"tasks": tasks} if tasks else {})
+
+
+def _top5(share: float | None) -> str:
+    return "" if share is None else f", top-5 {100 * share:.1f} %"
 
 
 def read_views(text: str) -> tuple[int, int]:

@@ -98,6 +98,16 @@ def test_a_folder_is_in_order_of_numbers_and_starts_at_zero(tmp_path: Path) -> N
     assert numbers(read_clip(tmp_path / "clip", 4).frames) == [1, 2, 3, 4]
 
 
+def test_optical_flow_beside_the_images_is_left_out(tmp_path: Path) -> None:
+    for number in (1, 2, 3):
+        for name in ("img", "flow_x", "flow_y"):
+            save(tmp_path / f"{name}_{number:05d}.jpg", number if name == "img" else 100)
+    assert numbers(read_clip(tmp_path, 3).frames) == [1, 2, 3]
+    for number in (1, 2, 3):
+        (tmp_path / f"img_{number:05d}.jpg").unlink()
+    assert probe(tmp_path).packets == 6
+
+
 @pytest.mark.parametrize("suffix", [".jpg", ".jpeg", ".png", ".webp", ".bmp"])
 def test_each_kind_gives_the_pixels_that_pillow_gives(tmp_path: Path, suffix: str) -> None:
     file = tmp_path / f"1{suffix}"

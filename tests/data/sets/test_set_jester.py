@@ -132,3 +132,17 @@ def test_malformed_lines_never_end_in_another_error(tmp_path: Path, lines: list[
         message = "jester-v1-train.csv, line"
         assert {row.path for row in rows} <= {f"{tmp_path}/20bn-jester-v1/{n}/%05d.jpg" for n in (34870, 56557)}
     assert "jester-v1-train.csv, line" in message
+
+
+@pytest.mark.parametrize("clip", ["rawframes/{}/00001.jpg", "videos/{}.mp4"])
+def test_layouts_of_mmaction(tmp_path: Path, clip: str) -> None:
+    for number in (34870, 56557, 9223):
+        file = tmp_path / clip.format(number)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    found = load_set(make(tmp_path, "annotations"))
+    expected = [tmp_path / clip.format(number) for number in (34870, 56557, 9223)]
+    expected = [path.with_name("%05d.jpg") if path.suffix == ".jpg" else path for path in expected]
+    assert [(Path(row.path), row.labels[0]) for row in found.rows] == list(zip(expected, (1, 0, 1), strict=True))
+    clips(tmp_path, 9223)
+    assert Path(load_set(f"jester:{tmp_path}").rows[-1].path) == tmp_path / "20bn-jester-v1/9223/%05d.jpg"

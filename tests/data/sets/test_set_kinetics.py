@@ -420,3 +420,26 @@ def test_class_names_are_found_in_any_spelling() -> None:
     assert classes.number('"passing american football (in game)"') == 1
     assert classes.number("massaging persons head") == 0
     assert classes.number("massaging") is None
+
+
+def test_a_replacement_is_taken_before_the_clip_that_is_broken(tmp_path: Path) -> None:
+    clip = "aaaaaaaaaaa_000010_000020.mp4"
+    touch(tmp_path, f"train/{clip}", f"replacement/replacement_for_corrupted_k400/{clip}", "val/bbbbbbbbbbb_0_10.mp4")
+    table(tmp_path, "annotations/train.csv", "riding a bike,aaaaaaaaaaa,10,20,train")
+    table(tmp_path, "annotations/val.csv", "zumba,bbbbbbbbbbb,0,10,val")
+    assert where(tmp_path, load_set(f"kinetics400:{tmp_path}")) == {
+        f"replacement/replacement_for_corrupted_k400/{clip}": ("riding a bike", "train"),
+        "val/bbbbbbbbbbb_0_10.mp4": ("zumba", "val"),
+    }
+
+
+def test_lists_of_image_folders_are_left_to_the_list_set(tmp_path: Path) -> None:
+    for side in ("train", "val"):
+        (tmp_path / f"kinetics400_{side}_list_rawframes.txt").write_text("zumba/bbbbbbbbbbb_0_10 300 1\n")
+    hint = "Use list:.*kinetics400_train_list_rawframes.txt,format=rawframes"
+    with pytest.raises(DataError, match=hint):
+        load_set(f"kinetics400:{tmp_path}")
+    touch(tmp_path, "videos_train/a/aaaaaaaaaaa_0_10.mp4", "videos_train/b/bbbbbbbbbbb_0_10.mp4")
+    lines = "a/aaaaaaaaaaa_0_10.mp4 0\nb/bbbbbbbbbbb_0_10.mp4 1\n"
+    (tmp_path / "kinetics400_train_list_videos_of_mine.txt").write_text(lines)
+    assert load_set(f"kinetics400:{tmp_path}").splits() == {"train": 2}

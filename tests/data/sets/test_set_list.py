@@ -394,3 +394,35 @@ def test_real_lists(
     assert len(found.rows) + len(found.absent) == sum(counts)
     assert Counter(row.split for row in found.rows)["val"] == (0 if counts[0] else len(found.rows))
     assert [row.labels for row in found.rows][:500] == [tuple(map(int, line[3:])) for line in lines[:500]]
+
+
+@pytest.mark.parametrize("kind", ["videos", "rawframes"])
+@pytest.mark.parametrize("homes", [("{}_train", "{}_val"), ("{}", "{}"), ("{}/training", "{}/validation")])
+def test_mmactions_lists_leave_out_the_folder(tmp_path: Path, kind: str, homes: tuple[str, str]) -> None:
+    expected = []
+    for side, home in zip(("train", "val"), homes, strict=True):
+        lines = []
+        for label, name in enumerate(("run", "jump")):
+            clip = tmp_path / home.format(kind) / name / f"{side}{label}"
+            clip = clip.with_suffix(".mp4") if kind == "videos" else clip
+            clip.parent.mkdir(parents=True, exist_ok=True)
+            if kind == "videos":
+                clip.touch()
+            else:
+                clip.mkdir()
+                (clip / "img_00001.jpg").touch()
+            lines.append(f"{name}/{clip.name} {'8 ' if kind == 'rawframes' else ''}{label}\n")
+            expected.append((clip if kind == "videos" else clip / "img_%05d.jpg", label, side))
+        (tmp_path / f"mine_{side}_list_{kind}.txt").write_text("".join(lines))
+    form = ",format=rawframes" if kind == "rawframes" else ""
+    found = load_set(f"list:{tmp_path}/mine_train_list_{kind}.txt{form}")
+    assert [(Path(row.path), row.labels[0], row.split) for row in found.rows] == expected
+    assert found.absent == ()
+
+
+def test_the_lists_own_folder_comes_before_those_of_mmaction(tmp_path: Path) -> None:
+    spec = make(tmp_path, [f"{name} {i % 2}" for i, name in enumerate(VIDEOS)])
+    for name in VIDEOS:
+        (tmp_path / "videos" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "videos" / name).touch()
+    assert [Path(row.path) for row in load_set(spec).rows] == [tmp_path / name for name in VIDEOS]

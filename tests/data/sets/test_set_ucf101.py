@@ -153,3 +153,13 @@ def test_malformed_lines_never_end_in_another_error(tmp_path: Path, lines: list[
         message = "trainlist01.txt, line"
         assert all(Path(row.path).is_file() and Path(row.path).resolve().is_relative_to(tmp_path) for row in rows)
     assert "trainlist01.txt, line" in message
+
+
+@pytest.mark.parametrize("folder", ["HandstandPushups", "HandStandPushups"])
+@pytest.mark.parametrize("stem", ["v_HandstandPushups", "v_HandStandPushups"])
+@pytest.mark.parametrize("listed", ["HandstandPushups/v_HandStandPushups", "HandStandPushups/v_HandStandPushups"])
+def test_both_spellings_of_handstands(tmp_path: Path, folder: str, stem: str, listed: str) -> None:
+    touch(tmp_path, f"UCF-101/{folder}/{stem}_g08_c01.avi", "UCF-101/A/v_A_g01_c01.avi")
+    lists = {"trainlist01": [f"{listed}_g08_c01.avi 2"], "testlist01": ["A/v_A_g01_c01.avi"]}
+    found = load_set(make(tmp_path, ["A", "HandstandPushups"], lists))
+    assert [(Path(row.path).stem, row.labels[0]) for row in found.rows] == [(f"{stem}_g08_c01", 1), ("v_A_g01_c01", 0)]

@@ -161,9 +161,14 @@ def _numbers(folder: str, pattern: str) -> Int64[np.ndarray, " n"]:
 
 
 def _images(folder: str) -> list[str]:
-    """Names of the images, numbers in them by value: 2.jpg before 10.jpg. Hidden files are left out."""
+    """Names of the images, numbers in them by value: 2.jpg before 10.jpg. Hidden files are left out.
+
+    So is optical flow (flow_x_00001.jpg) beside other images: frame extractors put both into one folder.
+    """
     names = (entry.name for entry in os.scandir(folder) if not entry.name.startswith("."))
-    return sorted((n for n in names if os.path.splitext(n)[1].lower() in SUFFIXES), key=_natural)
+    images = [name for name in names if os.path.splitext(name)[1].lower() in SUFFIXES]
+    colour = [name for name in images if not name.lower().startswith("flow")]
+    return sorted(colour or images, key=_natural)
 
 
 def _natural(name: str) -> tuple[list[str | int], str]:

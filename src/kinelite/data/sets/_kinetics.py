@@ -33,17 +33,20 @@ class Found:
 def choose(index: VideoIndex, stems: Sequence[str], labels: ClassList, label: int, side: str) -> tuple[str | None, str]:
     """The video of one of these names, and where it lies: in the folder of its 'class', of an 'other' one, or 'flat'.
 
-    Of several copies the one in the folder of its class and split is taken.
+    Of several copies the one in the folder of its class and split is taken, but before them all one in a folder
+    'replacement...': Kinetics-400 comes with whole copies of clips that are broken in its archives.
     """
     for stem in stems:
         best = min((_rank(name, labels, label, side) for name in index.named(stem)), default=None)
         if best is not None:
-            return best[2], ("class", "flat", "other")[best[0]]
+            return best[2], ("class", "flat", "other", "replacement")[best[0]]
     return None, ""
 
 
 def _rank(name: str, labels: ClassList, label: int, side: str) -> tuple[int, bool, str]:
     folders = name.split("/")[:-1]
+    if any(folder.startswith("replacement") for folder in folders):
+        return -1, False, name
     owner = labels.number(folders[-1]) if folders else None
     at = 0 if owner == label else 1 if owner is None else 2
     # The folder of a class is none of a split: 'training dog' is a class.

@@ -11,14 +11,17 @@ from kinelite.config import SplitConfig
 from kinelite.data.manifest import Manifest
 from kinelite.data.sets import SetOptions, register_set
 from kinelite.data.sets._lookup import Entry, listed_set, root_folder
+from kinelite.data.sets.folder import VIDEO_SUFFIXES
 from kinelite.data.split import refuse_options
 from kinelite.data.tables import find_file, read_lines, read_table
 from kinelite.errors import DataError
 
 TREE = """\
 ROOT/jester-v1-labels.csv  jester-v1-train.csv  jester-v1-validation.csv  (or all in ROOT/annotations/)
-ROOT/20bn-jester-v1/9223/00001.jpg  (one folder per clip, 12 images per second)"""
+ROOT/20bn-jester-v1/9223/00001.jpg  (one folder per clip, 12 images per second; or ROOT/rawframes/9223/)
+  or made into videos: ROOT/videos/9223.mp4"""
 FRAMES = "%05d.jpg"
+_FOLDERS = ("20bn-jester-v1", "rawframes", "videos")
 _SIDES = {"train": "jester-v1-train.csv", "val": "jester-v1-validation.csv", "test": "jester-v1-test.csv"}
 
 
@@ -32,7 +35,7 @@ _SIDES = {"train": "jester-v1-train.csv", "val": "jester-v1-validation.csv", "te
     published={"classes": 27, "train": 118562, "val": 14787},
 )
 def load(root: str, split: SplitConfig, options: SetOptions) -> Manifest:
-    """Clips of the train and validation lists as image sequences; the test list has no labels and is left out.
+    """Clips of the train and validation lists as image sequences or videos; the test list without labels is left out.
 
     Classes have the order of jester-v1-labels.csv. Several differ in left and right alone, so the policy is one
     without mirroring. Raises DataError for lists that are missing, malformed or contradict one another, and when none
@@ -44,17 +47,15 @@ def load(root: str, split: SplitConfig, options: SetOptions) -> Manifest:
     lists = {side: file for side, name in _SIDES.items() if (file := _maybe(top, name))}
     if not {"train", "val"} & lists.keys():
         _list(top, _SIDES["train"], "list of clips")
-    frames = top / "20bn-jester-v1"
-    there = _folders(frames)
+    there = _there(top)
     entries: list[Entry] = []
     absent: list[str] = []
     for side in ("train", "val"):
         for where, clip, label in _clips(lists[side], classes) if side in lists else ():
-            path = f"{frames}{os.sep}{clip}{os.sep}{FRAMES}"
-            if clip in there:
+            if path := there.get(clip):
                 entries.append(Entry(where, path, label, side))
             else:
-                absent.append(path)
+                absent.append(os.path.join(top, _FOLDERS[0], clip, FRAMES))
     notes = [f"Left out: {lists['test'].name}, which has no labels."] if "test" in lists else []
     return listed_set(
         "jester", {"label": classes}, entries, absent, top=top, tree=TREE, notes=notes, policy="lightweight_ssv2"
@@ -80,15 +81,25 @@ def _labels(file: Path) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _folders(frames: Path) -> frozenset[str]:
-    """Names of the clips' folders; none when there is no such folder."""
-    if not frames.is_dir():
-        return frozenset()
-    try:
-        with os.scandir(frames) as found:
-            return frozenset(item.name for item in found if item.is_dir())
-    except OSError as error:
-        raise DataError(f"{frames} cannot be listed: {error.strerror}.") from error
+def _there(top: Path) -> dict[str, str]:
+    """Id -> image sequence, or else video, of the clips below ``top``; of several the first folder's counts.
+
+    Raises DataError for a folder that cannot be listed.
+    """
+    there: dict[str, str] = {}
+    for folder in filter(os.path.isdir, (os.path.join(top, name) for name in _FOLDERS)):
+        try:
+            with os.scandir(folder) as found:
+                items = [(item.name, item.is_dir()) for item in found]
+        except OSError as error:
+            raise DataError(f"{folder} cannot be listed: {error.strerror}.") from error
+        for name, is_folder in sorted(items):
+            stem, suffix = os.path.splitext(name)
+            if is_folder:
+                there.setdefault(name, os.path.join(folder, name, FRAMES))
+            elif suffix.lower() in VIDEO_SUFFIXES:
+                there.setdefault(stem, os.path.join(folder, name))
+    return there
 
 
 def _clips(file: Path, classes: tuple[str, ...]) -> Iterator[tuple[str, str, int]]:

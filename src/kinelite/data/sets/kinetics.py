@@ -81,7 +81,8 @@ def load_kinetics(name: str, classes: int, root: str, split: SplitConfig, option
     elif lists:
         labels, found = from_lists(lists, known, index, options.strip_prefix, options.outside)
     else:
-        raise DataError(f"{top} holds no CSV and no list files. {neighbours(top / 'train.csv')} Expected:\n{TREE}")
+        said = " ".join([f"{top} holds no CSV and no list files of videos.", *notes, neighbours(top / "train.csv")])
+        raise DataError(f"{said} Expected:\n{TREE.replace('400', str(classes))}")
     notes += _about_classes(labels, classes, found.entries)
     return listed_set(
         name,
@@ -105,10 +106,14 @@ def _annotations(top: Path) -> tuple[dict[Path, str], dict[Path, str], list[str]
     tables: dict[Path, str] = {}
     lists: dict[Path, str] = {}
     spare: list[str] = []
+    folders: list[Path] = []
     files = [file for folder in _folders(top) for end in ("csv", "txt") for file in sorted(folder.glob(f"*.{end}"))]
     for file in sorted(files, key=lambda file: (len(file.parts), len(file.name))):
         match = SIDE.search(file.stem.lower())
         if match is None or not file.is_file():
+            continue
+        if "rawframes" in file.stem:
+            folders.append(file)
             continue
         kind = lists if is_list(file) else tables
         side = SPLITS[match[1]]
@@ -118,7 +123,11 @@ def _annotations(top: Path) -> tuple[dict[Path, str], dict[Path, str], list[str]
             kind[file] = side
     if tables:
         spare += [file.name for file in lists]
-    return tables, lists, [f"Not read, because other lists come first: {', '.join(spare[:5])}."] if spare else []
+    notes = [f"Not read, because other lists come first: {', '.join(spare[:5])}."] if spare else []
+    if folders:
+        file = next((file for file in folders if "train" in file.stem), folders[0])
+        notes.append(f"Not read, because it names folders of images: {file.name}. Use list:{file},format=rawframes.")
+    return tables, lists, notes
 
 
 def _from_tables(

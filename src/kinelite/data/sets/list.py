@@ -30,11 +30,18 @@ FILE                    a/clip.mp4 3            path label
                         a/frames 1 48 3         path start end label, images 1 to 48 of a folder
                         a/frames 48 3           folder, number of images, label: format=rawframes
 FILE beside it          val.txt beside train.txt, or the one that val=FILE names
+videos/  rawframes/     where paths may begin as well; also videos_train/, rawframes_val/ ...
 """
 SPLITS = {
     "train": "train", "training": "train", "1": "train",
     "val": "val", "validation": "val", "valid": "val",
     "test": "test", "testing": "test", "2": "test",
+}  # fmt: skip
+_HOMES = {
+    "": ("videos", "rawframes"),
+    "train": ("videos", "rawframes", "videos_train", "rawframes_train", "videos/training", "rawframes/training"),
+    "val": ("videos", "rawframes", "videos_val", "rawframes_val", "videos/validation", "rawframes/validation"),
+    "test": ("videos", "rawframes", "videos_test", "rawframes_test"),
 }  # fmt: skip
 _SIDE = re.compile(r"(?<![a-z])(train|training|val|valid|validation|test|testing)(?=list|[^a-z]|$)")
 
@@ -172,10 +179,18 @@ class _Files:
         if not self.base.is_dir():
             raise DataError(f"There is no folder {self.base}, in which the paths of the list should begin (root=DIR).")
 
-    def find(self, line: Cells) -> _Found | None:
-        """The file, folder or image sequence of a line; a name without suffix is also that of a video."""
+    def find(self, line: Cells, side: str) -> _Found | None:
+        """The file, folder or image sequence of a line; a name without suffix is also that of a video.
+
+        Where it is not below the base, the folders are tried that MMAction's lists leave out of their paths.
+        """
         name = line.path.rstrip("/") or line.path
         path = os.fspath(inside(self.base, name, line.where, self.options.outside))
+        homes = () if os.path.isabs(name) else _HOMES[side]
+        elsewhere = (os.fspath(inside(self.base / home, name, line.where, self.options.outside)) for home in homes)
+        return self._at(path) or next(filter(None, map(self._at, elsewhere)), None)
+
+    def _at(self, path: str) -> _Found | None:
         parent, last = os.path.split(path)
         listing = self._list(parent)
         if last in listing:
@@ -219,7 +234,7 @@ def _row(
         known.number(line.where, task, line.values[task]) for task, known in zip(tasks, classes, strict=True)
     )
     part = _part(line, options)
-    found = files.find(line)
+    found = files.find(line, _side(line, side))
     if found is None:
         return None
     path = found.path

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Literal
 
@@ -22,6 +23,8 @@ ROOT/ucfTrainTestlist/trainlist01.txt  testlist01.txt  (and 02, 03)
 ROOT/UCF-101/ApplyEyeMakeup/v_ApplyEyeMakeup_g01_c01.avi"""
 _LISTS = ("ucfTrainTestlist", "annotations", ".", "*")
 _VIDEOS = ("UCF-101", "UCF101", "videos", "")
+# The lists, the class list and the copies that go around do not agree on this one class.
+_SPELLINGS = ("HandStand", "Handstand")
 _GROUP = re.compile(r"_(g\d\d)_c\d\d")
 
 
@@ -63,7 +66,8 @@ def load(root: str, split: SplitConfig, options: Ucf101Options) -> Manifest:
     for side in ("train", "test"):
         names = [f"{folder}/{side}list{options.split:02d}.txt" for folder in _LISTS]
         for where, name, label in _clips(find_file(top, *names, what=f"{side} list"), classes):
-            path = index.look_up(_VIDEOS, name, where, options.outside)
+            found = (index.look_up(_VIDEOS, other, where, options.outside) for other in _spellings(name))
+            path = next(filter(None, found), None)
             match = _GROUP.search(name)
             group = f"{classes[label]} {match[1]}" if match else ""
             if path:
@@ -71,6 +75,14 @@ def load(root: str, split: SplitConfig, options: Ucf101Options) -> Manifest:
             else:
                 absent.append(f"{top}/{_VIDEOS[0]}/{name}")
     return listed_set("ucf101", {"label": classes}, entries, absent, top=top, tree=TREE)
+
+
+def _spellings(name: str) -> Iterator[str]:
+    """``name``, and for the class that is spelt in two ways the others of its folder and of its file."""
+    yield name
+    folder, _, clip = name.rpartition("/")
+    for parts in product(_SPELLINGS, repeat=2) if "handstandp" in name.lower() else ():
+        yield "/".join(re.sub("Hand[Ss]tand", word, part) for word, part in zip(parts, (folder, clip), strict=True))
 
 
 def _classes(file: Path) -> tuple[str, ...]:
@@ -89,12 +101,12 @@ def _classes(file: Path) -> tuple[str, ...]:
 
 def _clips(file: Path, classes: tuple[str, ...]) -> Iterator[tuple[str, str, int]]:
     """(where, 'Class/clip.avi', class index) of each line; the number of train lists must agree with the folder."""
-    number = {name: index for index, name in enumerate(classes)}
+    number = {name.replace(*_SPELLINGS): index for index, name in enumerate(classes)}
     for where, text in read_lines(file):
         match = re.fullmatch(r"(?P<name>.*\.\w+)(?:\s+(?P<label>\S+))?", text)
         name = match["name"].replace("\\", "/") if match else text
         folder, slash, _ = name.rpartition("/")
-        label = number.get(folder.rpartition("/")[2])
+        label = number.get(folder.rpartition("/")[2].replace(*_SPELLINGS))
         if not match or not slash or label is None:
             raise DataError(f"{where}: '{text}'; expected 'CLASS/clip.avi' with a class of classInd.txt.")
         if match["label"] is not None and whole(where, "class number", match["label"]) != label + 1:
