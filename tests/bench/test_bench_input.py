@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
 from kinelite.bench import peers
 from kinelite.bench.input import OurPipeline, measure, pipelines, ratios, stage_table
-from kinelite.bench.peers import PeerClips, transforms
+from kinelite.bench.peers import PeerClips, PeerPipeline, transforms
 from kinelite.cli import main
-from kinelite.data.augment import policy
-from kinelite.data.dataset import Reading
-from kinelite.data.decode import read_clip
+from kinelite.data.augment import POLICIES, policy
+from kinelite.data.dataset import Reading, Sample
+from kinelite.data.decode import decoder_in_use, read_clip
 from kinelite.data.manifest import Row
 from kinelite.data.sets import load_any
 from kinelite.errors import DataError
@@ -107,7 +111,7 @@ def test_peers_decode_the_same_moments(rows: tuple[Row, ...], name: str) -> None
     ours = read_clip(rows[0].path, 4, rng=np.random.default_rng(3))
     assert theirs.shape == (4, 3, 64, 64) or theirs.shape == (4, 3, 32, 32)
     assert np.abs(theirs.numpy().astype(int) - ours.frames).mean() < 3
-    assert PeerClips(rows, READING, peers.PEERS[name][1])[1].shape == (3, 4, 32, 32)
+    assert PeerClips(rows, READING, name)[1].shape == (3, 4, 32, 32)
 
 
 def test_a_peer_that_is_not_installed_is_named(rows: tuple[Row, ...], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,3 +156,75 @@ def test_slips_in_the_flags_are_named(clip_folder: Path, capsys: pytest.CaptureF
     assert "torchcodec" in capsys.readouterr().err
     assert main(["bench", "input", str(clip_folder), "--clips", "0"]) == 2
     assert main(["bench", "inputs"]) == 2
+    with pytest.raises(SystemExit) as stop:
+        main(["bench", "input", str(clip_folder), "--decoder", "torchcodek"])
+    assert stop.value.code == 2
+    assert main(["bench", "input", str(clip_folder), "--policy", "vivit_k400"]) == 2
+    assert "vivit_kinetics400" in capsys.readouterr().err
+
+
+def test_a_peer_that_cannot_do_the_same_work_is_left_out(rows: tuple[Row, ...], tmp_path: Path) -> None:
+    for name in POLICIES:
+        reason = peers.unsuited(rows, replace(READING, policy=name))
+        assert (reason is None) == (name in ("none", "flip") or name.startswith("lightweight_")), name
+    (tmp_path / "0.jpg").touch()
+    reason = peers.unsuited((*rows, Row(str(tmp_path), (0,), "all")), READING)
+    assert reason is not None
+    assert str(tmp_path) in reason
+    assert "1 of 13" in reason
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_file_that_a_peer_cannot_read_is_named(
+    rows: tuple[Row, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    def decode(row: Row, frames: int, rng: np.random.Generator) -> None:
+        raise RuntimeError("No stream\nCall stack: ...")
+
+    monkeypatch.setitem(peers.PEERS, "decord", ("numpy", decode))
+    peer = PeerPipeline("decord", rows, READING, workers, 4)
+    with pytest.raises(DataError, match=r"^[^\n]*\.mp4: decord cannot read it \(No stream\)[^\n]*$"):
+        list(peer.epoch([1, 2]))
+
+
+def test_a_file_that_torchcodec_cannot_open_is_named(tmp_path: Path) -> None:
+    if (reason := peers.missing("torchcodec")) is not None:
+        pytest.skip(reason)
+    (tmp_path / "bad.mp4").write_bytes(b"no video")
+    with pytest.raises(DataError, match=r"bad\.mp4: torchcodec cannot read it"):
+        peers.torchcodec_rows([Row(str(tmp_path / "bad.mp4"), (0,), "all")])
+
+
+def test_other_forms_with_other_clips_are_refused(
+    clip_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(clip_folder / "moves_down/0.mp4", tmp_path)
+    assert main(["bench", "input", str(clip_folder), "--also", str(tmp_path)]) == 2
+    assert "12 in" in (said := capsys.readouterr().err)
+    assert "1 in" in said
+
+
+def test_stages_are_those_of_one_thread_and_of_the_decoder_asked_for(
+    rows: tuple[Row, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[int, str]] = []
+
+    class Looking(OurPipeline):
+        def stages_s(self, order: Sequence[int]) -> dict[str, float]:
+            self.clips = self  # type: ignore[assignment]
+            return super().stages_s(order)
+
+        def __getitem__(self, key: object) -> Any:
+            seen.append((cv2.getNumThreads(), decoder_in_use()))
+            return Sample(0, np.zeros(READING.shape, np.uint8), (0,))
+
+    monkeypatch.setattr("kinelite.data.readers.torchcodec_reader.require", lambda: None)
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(2)
+    try:
+        stage_table([Looking("ours", rows, replace(READING, decoder="torchcodec"), 0, 4)], 5, 2)
+        assert cv2.getNumThreads() == 2
+    finally:
+        cv2.setNumThreads(before)
+    assert set(seen) == {(1, "torchcodec")}
+    assert decoder_in_use() == "pyav"

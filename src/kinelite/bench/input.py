@@ -8,11 +8,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
+import cv2
 import numpy as np
 import torch
 
-from kinelite.bench.peers import PEERS, PeerPipeline, missing
+from kinelite.bench.peers import PEERS, PeerPipeline, missing, unsuited
 from kinelite.data.dataset import ClipDataset, Key, Reading
+from kinelite.data.decode import decoder_in_use, use_decoder
 from kinelite.data.loader import ClipLoader, make_loader
 from kinelite.data.manifest import Manifest, Row
 from kinelite.data.stages import stage, take_seconds
@@ -67,8 +69,13 @@ class OurPipeline:
 
     def stages_s(self, order: Sequence[int]) -> dict[str, float]:
         """As `Pipeline.stages_s`."""
+        before = decoder_in_use()
+        use_decoder(self.reading.decoder)
         take_seconds()
-        samples = [self.clips[Key(0, index)].frames for index in order]
+        try:
+            samples = [self.clips[Key(0, index)].frames for index in order]
+        finally:
+            use_decoder(before)
         with stage("collate"):
             torch.stack([torch.from_numpy(frames) for frames in samples])
         return take_seconds()
@@ -98,8 +105,9 @@ def pipelines(
 ) -> tuple[list[Pipeline], dict[str, str]]:
     """Our pipeline over each set, and the peers over the first; and why peers that were asked for are not there."""
     found: list[Pipeline] = [OurPipeline(name, rows, reading, workers, batch) for name, rows in sets.items()]
-    absent = {name: reason for name in peers if (reason := missing(name)) is not None}
     rows = next(iter(sets.values()))
+    other_work = unsuited(rows, reading)
+    absent = {name: reason for name in peers if (reason := other_work or missing(name)) is not None}
     found += [
         PeerPipeline(name, rows, reading, workers, batch) for name in PEERS if name in peers and name not in absent
     ]
@@ -144,8 +152,9 @@ def ratios(rows: Sequence[dict[str, Any]], base: str) -> None:
 
 def stage_table(found: Sequence[Pipeline], clips: int, each: int) -> dict[str, dict[str, float]]:
     """Milliseconds per clip of each stage, in one process on one thread: pipeline -> stage -> ms."""
-    threads = torch.get_num_threads()
+    threads = torch.get_num_threads(), cv2.getNumThreads()
     torch.set_num_threads(1)
+    cv2.setNumThreads(1)
     order = _order(clips, each, 0)
     table = {}
     try:
@@ -154,5 +163,6 @@ def stage_table(found: Sequence[Pipeline], clips: int, each: int) -> dict[str, d
             stages = pipeline.stages_s(order)
             table[pipeline.name] = {name: 1000 * seconds / len(order) for name, seconds in stages.items()}
     finally:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(threads[0])
+        cv2.setNumThreads(threads[1])
     return table

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -19,13 +19,28 @@ from torch.utils.data import DataLoader, Dataset
 
 from kinelite.data.augment import Policy, policy
 from kinelite.data.dataset import Reading
+from kinelite.data.decode import reader
 from kinelite.data.manifest import Row
+from kinelite.data.readers import torchcodec_reader, video
 from kinelite.data.sampling import sparse_times
 from kinelite.data.stages import stage, take_seconds
 from kinelite.errors import DataError
 
 Frames = UInt8[Tensor, "t c h w"]
+VIDEO_READERS = (video, torchcodec_reader)
 Decode = Callable[[Row, int, np.random.Generator], Frames]
+
+
+KNOWN = ("hflip", "vflip", "degrees", "translate", "scale", "shear", "brightness", "contrast", "saturation", "hue")
+KNOWN += ("erase_p", "erase_scale", "erase_ratio")
+"""What `transforms` knows of a policy."""
+
+
+def untranslated(settings: Policy) -> list[str]:
+    """Fields of a policy that change something and have no counterpart in `transforms`."""
+    plain = Policy()
+    changed = (f.name for f in fields(Policy) if getattr(settings, f.name) != getattr(plain, f.name))
+    return [name for name in changed if name not in KNOWN]
 
 
 def transforms(settings: Policy, size: int) -> Any:
@@ -57,13 +72,19 @@ def torchcodec_frames(row: Row, frames: int, rng: np.random.Generator, *, exact:
 
 
 def torchcodec_rows(rows: Sequence[Row], *, exact: bool = False) -> list[Row]:
-    """The rows, ending where TorchCodec can still read: in AVI with reordered frames it counts more than there are."""
+    """The rows, ending where TorchCodec can still read: in AVI with reordered frames it counts more than there are.
+
+    Raises DataError naming a clip that it cannot open.
+    """
     decoders = importlib.import_module("torchcodec.decoders")
     found = []
     for row in rows:
         mode = "exact" if exact else "approximate"
-        decoder = decoders.VideoDecoder(row.path, num_ffmpeg_threads=1, seek_mode=mode)
-        end_s, period_s = decoder.metadata.end_stream_seconds, 1 / decoder.metadata.average_fps
+        try:
+            decoder = decoders.VideoDecoder(row.path, num_ffmpeg_threads=1, seek_mode=mode)
+            end_s, period_s = decoder.metadata.end_stream_seconds, 1 / decoder.metadata.average_fps
+        except Exception as error:
+            raise _unreadable(row, "torchcodec", error) from error
         for early in range(20):
             try:
                 decoder.get_frame_played_at(end_s - early * period_s - 1e-3)
@@ -101,6 +122,22 @@ PEERS: dict[str, tuple[str, Decode]] = {
 """Pipeline -> (module that it needs, how it decodes)."""
 
 
+def _unreadable(row: Row, name: str, error: Exception) -> DataError:
+    said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return DataError(f"{row.path}: {name} cannot read it ({said}). Leave it out, or this peer: see --peers")
+
+
+def unsuited(rows: Sequence[Row], reading: Reading) -> str | None:
+    """Why no peer can do the same work; None when they can."""
+    others = [row.path for row in rows if reader(row.path) not in VIDEO_READERS]
+    if others:
+        return f"it reads video files, and {len(others)} of {len(rows)} clips are none, such as {others[0]}"
+    unknown = untranslated(policy(reading.policy or "none"))
+    if unknown:
+        return f"policy {reading.policy} has no counterpart in torchvision.transforms.v2 ({', '.join(unknown)})"
+    return None
+
+
 def missing(name: str) -> str | None:
     """Why a peer cannot run here; None when it can."""
     try:
@@ -112,11 +149,11 @@ def missing(name: str) -> str | None:
 
 @dataclass
 class PeerClips(Dataset):
-    """Clips of rows as [c, t, h, w] tensors of uint8; what cannot be read raises whatever the library raises."""
+    """Clips of rows as [c, t, h, w] tensors of uint8; what cannot be read raises DataError."""
 
     rows: Sequence[Row]
     reading: Reading
-    decode: Decode
+    name: str
 
     def __post_init__(self) -> None:
         self.transform = transforms(policy(self.reading.policy or "none"), self.reading.spec.size)
@@ -125,7 +162,11 @@ class PeerClips(Dataset):
         return len(self.rows)
 
     def __getitem__(self, index: int) -> UInt8[Tensor, "c t h w"]:
-        frames = self.decode(self.rows[index], self.reading.spec.frames, np.random.default_rng())
+        row = self.rows[index]
+        try:
+            frames = PEERS[self.name][1](row, self.reading.spec.frames, np.random.default_rng())
+        except Exception as error:  # each library has errors of its own
+            raise _unreadable(row, self.name, error) from error
         with stage("augment"):
             return self.transform(frames).permute(1, 0, 2, 3)
 
@@ -144,7 +185,7 @@ class PeerPipeline:
         rows = self.rows
         if self.name.startswith("torchcodec"):
             rows = torchcodec_rows(rows, exact=self.name.endswith("exact"))
-        self.clips = PeerClips(rows, self.reading, PEERS[self.name][1])
+        self.clips = PeerClips(rows, self.reading, self.name)
         self.order: list[int] = []
         # One worker process lives through all rounds, as in training; it re-reads the order at each epoch.
         self.loader = DataLoader(
@@ -158,8 +199,12 @@ class PeerPipeline:
     def epoch(self, order: Sequence[int]) -> Iterator[int]:
         """Read the clips of ``order``; yields how many each batch holds."""
         self.order[:] = order
-        for frames in self.loader:
-            yield len(frames)
+        try:
+            for frames in self.loader:
+                yield len(frames)
+        except DataError as error:
+            # A worker's error comes with its traceback for a message.
+            raise DataError(str(error).strip().splitlines()[-1].split("DataError: ")[-1]) from None
 
     def stages_s(self, order: Sequence[int]) -> dict[str, float]:
         """Seconds per stage for reading ``order`` in this process, one clip after the other."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -34,7 +35,7 @@ class InputFlags:
     """Height and width of the result in pixels."""
     policy: str = "lightweight_kinetics"
     """Augmentation policy. `kinelite list policies`."""
-    decoder: str = "pyav"
+    decoder: Literal["pyav", "torchcodec"] = "pyav"
     """What decodes video files for Kinelite: pyav or torchcodec."""
     workers: int = -1
     """Processes that read (-1: one for each core; 0: in this process)."""
@@ -57,7 +58,9 @@ def run(flags: InputFlags) -> dict[str, Any]:
     """The measurement that ``flags`` ask for."""
     from kinelite.bench.input import measure, pipelines, ratios, stage_table
     from kinelite.bench.peers import PEERS
+    from kinelite.data.augment import policy
     from kinelite.data.dataset import Reading
+    from kinelite.data.readers import torchcodec_reader
     from kinelite.types import InputSpec
 
     for name in flags.peers:
@@ -65,10 +68,13 @@ def run(flags: InputFlags) -> dict[str, Any]:
             raise unknown("peer", name, PEERS, "kinelite bench input --help")
     if min(flags.frames, flags.size, flags.batch, flags.clips, flags.rounds) < 1:
         raise UsageError("--frames, --size, --batch, --clips and --rounds: give 1 or more.")
+    policy(flags.policy)
+    if flags.decoder == "torchcodec":
+        torchcodec_reader.require()
     workers = cores() if flags.workers < 0 else flags.workers
     reading = Reading(InputSpec(flags.frames, flags.size), flags.policy, decoder=flags.decoder, remember=False)
     sets = {f"kinelite {spec}": _rows(spec) for spec in (flags.spec, *flags.also)}
-    clips = min(map(len, sets.values()))
+    clips = _same_clips(sets)
     print(
         f"{clips} clips, {flags.frames} frames of {flags.size} x {flags.size}, policy {flags.policy}, "
         f"{workers} workers of one thread on {cores()} cores; {flags.rounds} rounds of {flags.clips} clips."
@@ -98,6 +104,15 @@ def run(flags: InputFlags) -> dict[str, Any]:
         "absent": absent,
         "out": str(flags.out or ""),
     }
+
+
+def _same_clips(sets: dict[str, Any]) -> int:
+    """How many clips each set holds. Raises UsageError where they cannot be the same clips."""
+    counts = {name: len(rows) for name, rows in sets.items()}
+    if len(set(counts.values())) > 1:
+        held = ", ".join(f"{count} in {name.removeprefix('kinelite ')}" for name, count in counts.items())
+        raise UsageError(f"Forms of the same clips hold as many each, but there are {held}. See: kinelite data check")
+    return next(iter(counts.values()))
 
 
 def _rows(spec: str) -> Any:
@@ -148,7 +163,7 @@ def _keep(flags: InputFlags, out: Path, rows: list[dict[str, Any]], workers: int
             batch=flags.batch,
             config={**asdict(flags), "out": str(out), "workers": workers, "clips_in_set": clips},
             figures=row,
-            command="kinelite bench input " + " ".join(sys.argv[3:]),
+            command=shlex.join(["kinelite", *sys.argv[1:]]),
             environment=environment(),
         )
         append_jsonl(out, record)
