@@ -27,7 +27,7 @@ Clips that the lists name and that are not there are counted, listed by `kinelit
 differ from the published ones are a note of that check.
 
 Every set takes `exclude=FILE`, a CSV file of clips to leave out as `kinelite data check` writes it with `--out`, and
-`outside=true`, which accepts paths in lists that lead out of the root.
+`outside=true`, which accepts paths in lists that lead out of the root; the table of `csv` is your own and may name any.
 
 This page is made from the sets' cards; `python tests/test_dataset_docs.py` writes it anew.
 """

@@ -138,3 +138,15 @@ def test_times_must_not_be_negative_or_reversed(tmp_path: Path) -> None:
     for start_s, end_s in ((2.0, 1.0), (1.0, 1.0), (None, 0.0)):
         with pytest.raises(DataError, match="here: the clip ends"):
             check_times("here", start_s, end_s)
+
+
+def test_lines_end_where_editors_end_them(tmp_path: Path) -> None:
+    # U+2028, U+0085 and form feed end a line for str.splitlines, and may be part of a file's name.
+    names = ["a\u2028b.mp4", "c\x85d.mp4", "e\x0cf.mp4", "g.mp4"]
+    file = tmp_path / "list"
+    for end in ("\n", "\r\n", "\r"):
+        file.write_bytes(end.join(["path", *names, ""]).encode())
+        assert [line["path"] for line in read_table(file)] == names
+        assert [line.where for line in read_table(file)][-1].endswith("line 5")
+        assert [text for _, text in read_lines(file)] == ["path", *names]
+        assert [where for where, _ in read_lines(file)][-1].endswith("line 5")

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import csv
 import difflib
+import io
 import json
 import math
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from kinelite.errors import DataError
+
+_LINE_END = re.compile(r"\r\n|\r|\n")
 
 
 class Line(dict[str, str]):
@@ -44,7 +48,7 @@ def read_table(
     Raises DataError that names the file and line: not CSV, a column that is missing or there twice, too many or too few
     cells.
     """
-    reader = csv.reader(read_text(file).splitlines(keepends=True), delimiter=delimiter, strict=True)
+    reader = csv.reader(io.StringIO(read_text(file), newline=""), delimiter=delimiter, strict=True)
     try:
         columns = [name.strip() for name in (header if header is not None else next(reader, []))]
         _check_columns(file, columns, needed)
@@ -76,7 +80,8 @@ def _cells(where: str, columns: Sequence[str], cells: Sequence[str]) -> dict[str
 
 def read_lines(file: Path) -> Iterator[tuple[str, str]]:
     """(where, text) of every line that is not blank; ``where`` names file and line for messages."""
-    for number, text in enumerate(read_text(file).splitlines(), start=1):
+    # Not splitlines, which also ends lines at characters that file names may hold, such as U+2028.
+    for number, text in enumerate(_LINE_END.split(read_text(file)), start=1):
         if text.strip():
             yield f"{file}, line {number}", text.strip()
 

@@ -85,6 +85,7 @@ def test_group_column_and_pattern(tmp_path: Path) -> None:
         (lines("clips/a.mp4,x", ",y"), "line 3: the column 'path' is empty"),
         (lines("clips/a.mp4,x,y"), "line 2: 3 cells, but the header has 2"),
         (lines("clips/a.mp4,x", "clips/b.mp4,y", "clips/a.mp4,y"), "line 4: the same clip as in line 2"),
+        (lines("clips/a.mp4,x", "clips/b.mp4,y", "clips/../clips/./a.mp4,y"), "line 4: the same clip as in line 2"),
         (lines("clips/a.mp4,x", "clips/b.mp4,x"), "Only one class"),
         (
             lines("no/1.mp4,x", "clips/a.mp4,y", *(f"no/{i}.mp4,x" for i in range(2, 9))),

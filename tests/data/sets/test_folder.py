@@ -32,9 +32,9 @@ def test_class_folders_get_a_stated_split(tmp_path: Path) -> None:
     assert (deep.labels, Path(deep.path)) == ((0,), tmp_path / "jump/deep/er/x.AVI")
 
 
-@pytest.mark.parametrize("val", ["val", "validation", "Valid"])
-def test_split_folders_are_taken_as_they_are(tmp_path: Path, val: str) -> None:
-    names = [f"{side}/{cls}/{i}.mkv" for side in ("train", val, "test") for cls in ("b", "a") for i in range(2)]
+@pytest.mark.parametrize(("train", "val"), [("train", "val"), ("training", "validation"), ("Train", "Valid")])
+def test_split_folders_are_taken_as_they_are(tmp_path: Path, train: str, val: str) -> None:
+    names = [f"{side}/{cls}/{i}.mkv" for side in (train, val, "test") for cls in ("b", "a") for i in range(2)]
     found = load_set(make(tmp_path, *names, "docs/readme.txt"))
     assert found.classes == ("a", "b")
     assert found.splits() == {"test": 4, "train": 4, "val": 4}

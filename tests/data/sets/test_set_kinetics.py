@@ -443,3 +443,14 @@ def test_lists_of_image_folders_are_left_to_the_list_set(tmp_path: Path) -> None
     lines = "a/aaaaaaaaaaa_0_10.mp4 0\nb/bbbbbbbbbbb_0_10.mp4 1\n"
     (tmp_path / "kinetics400_train_list_videos_of_mine.txt").write_text(lines)
     assert load_set(f"kinetics400:{tmp_path}").splits() == {"train": 2}
+
+
+def test_options_that_have_no_use_are_refused(tmp_path: Path) -> None:
+    touch(tmp_path, "train/a/aaaaaaaaaaa_0_10.mp4", "train/b/bbbbbbbbbbb_0_10.mp4")
+    (tmp_path / "train.txt").write_text("train/a/aaaaaaaaaaa_0_10.mp4 0\ntrain/b/bbbbbbbbbbb_0_10.mp4 1\n")
+    with pytest.raises(UsageError, match="untrimmed is for CSV"):
+        load_set(f"kinetics400:{tmp_path},untrimmed=true")
+    table(tmp_path, "train.csv", "a,aaaaaaaaaaa,0,10,train", "b,bbbbbbbbbbb,0,10,train")
+    assert load_set(f"kinetics400:{tmp_path},untrimmed=true").splits() == {"train": 2}
+    with pytest.raises(UsageError, match="strip_prefix is for list files"):
+        load_set(f"kinetics400:{tmp_path},strip_prefix=/data")

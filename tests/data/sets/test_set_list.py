@@ -206,7 +206,8 @@ def test_a_second_list_a_root_and_classes(tmp_path: Path) -> None:
         load_set(spec)
     with pytest.raises(UsageError, match="2 files for 1 labels"):
         load_set(f"{spec}+{tmp_path}/classes.txt")
-    make(tmp_path, ["c.mp4 7", "b.mp4 7"], "lists/b.txt")
+    make(tmp_path, ["c.mp4 7", "./d/../b.mp4 7"], "lists/b.txt")
+    (tmp_path / "clips/d").mkdir()
     with pytest.raises(DataError, match="same clip is in train and in val"):
         load_set(spec.rpartition(",")[0])
 

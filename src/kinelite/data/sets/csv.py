@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import difflib
 import math
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -141,7 +142,7 @@ def _seconds(where: str, name: str, text: str) -> float | None:
 def _check_duplicates(file: Path, lines: Sequence[_Line]) -> None:
     seen: dict[tuple[str, float | None, float | None], int] = {}
     for line in lines:
-        key = (line.name, line.start_s, line.end_s)
+        key = (os.path.normpath(line.name), line.start_s, line.end_s)
         if key in seen:
             raise DataError(f"{file}, line {line.number}: the same clip as in line {seen[key]} ({line.name}).")
         seen[key] = line.number

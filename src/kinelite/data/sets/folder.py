@@ -23,8 +23,12 @@ VIDEO_SUFFIXES = frozenset({
     ".3g2", ".3gp", ".asf", ".avi", ".divx", ".flv", ".m2ts", ".m4v", ".mkv", ".mov",
     ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv",
 })
+SPLIT_FOLDERS = {
+    "train": "train", "training": "train",
+    "val": "val", "validation": "val", "valid": "val",
+    "test": "test", "testing": "test",
+}
 # fmt: on
-SPLIT_FOLDERS = {"train": "train", "val": "val", "validation": "val", "valid": "val", "test": "test"}
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from kinelite.data.sets._kinetics import SIDE, SPLITS, Found, choose, from_lists
 from kinelite.data.sets._lookup import Entry, VideoIndex, listed_set, root_folder
 from kinelite.data.split import refuse_options
 from kinelite.data.tables import Line, check_times, neighbours, number, read_table
-from kinelite.errors import DataError
+from kinelite.errors import DataError, UsageError
 
 TREE = """\
 ROOT/train.csv  val.csv (or validate.csv)  test.csv  (also in ROOT/annotations/, also kinetics400_train.csv)
@@ -76,6 +76,7 @@ def load_kinetics(name: str, classes: int, root: str, split: SplitConfig, option
     tables, lists, notes = _annotations(top)
     known = find_class_list(_folders(top), classes)
     index = VideoIndex(top)
+    _check_options(options, tables, lists)
     if tables:
         labels, found = _from_tables(tables, known, index, options)
     elif lists:
@@ -94,6 +95,14 @@ def load_kinetics(name: str, classes: int, root: str, split: SplitConfig, option
         notes=[*notes, *found.notes],
         refuse=False,
     )
+
+
+def _check_options(options: KineticsOptions, tables: dict[Path, str], lists: dict[Path, str]) -> None:
+    """Raises UsageError for an option that what is read does not take."""
+    if tables and options.strip_prefix:
+        raise UsageError(f"strip_prefix is for list files, and {next(iter(tables))} is read. Leave it out.")
+    if lists and not tables and options.untrimmed:
+        raise UsageError(f"untrimmed is for CSV files with times, and {next(iter(lists))} is read. Leave it out.")
 
 
 def _folders(top: Path) -> list[Path]:

@@ -280,7 +280,7 @@ def _repeated(rows: Sequence[Row]) -> list[str]:
     seen: dict[tuple[str, float | None, float | None], str] = {}
     repeated = 0
     for row in rows:
-        side = seen.setdefault((row.path, row.start_s, row.end_s), row.split)
+        side = seen.setdefault((os.path.normpath(row.path), row.start_s, row.end_s), row.split)
         if side != row.split:
             raise DataError(f"The same clip is in {side} and in {row.split}: {row.path} from {row.start_s} s.")
         repeated += 1
