@@ -81,6 +81,16 @@ def test_machines_share_a_folder(kinelite: Any, clip_folder: Path, tmp_path: Pat
     assert kinelite("data", "check", f"store:{out}").code == 0
 
 
+def test_a_share_without_a_good_clip_is_finished_all_the_same(kinelite: Any, clip_folder: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(clip_folder, tmp_path / "clips"))
+    (root / "moves_down" / "1.mp4").write_bytes(bytes(1000))
+    out = tmp_path / "store"
+    command = ("data", "prepare", f"folder:{root}", "--out", out, *NO_WORKERS, "--format", "jpeg", "--shard")
+    for number in range(1, 13):
+        assert kinelite(*command, f"{number}/12").code == (4 if number == 2 else 0)
+    assert "0 problems and 1 notes in 11 clips" in kinelite("data", "check", f"store:{out}").out
+
+
 @pytest.mark.parametrize(
     ("flags", "parts"),
     [

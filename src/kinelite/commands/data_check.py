@@ -18,7 +18,7 @@ from kinelite.cli import parse
 from kinelite.commands.progress import bar
 from kinelite.config import SplitConfig
 from kinelite.errors import SetupError, UsageError
-from kinelite.records import cores
+from kinelite.records import cores, explained
 
 if TYPE_CHECKING:
     from kinelite.data.check.journal import Journal
@@ -119,7 +119,7 @@ def remembered(spec: str, out: Path | None, fresh: bool) -> Journal:
     from kinelite.data.check.journal import Journal
 
     if out is not None:
-        return Journal(out.with_name(f"{out.name}.looks.jsonl"), fresh)
+        return Journal(out.expanduser().with_name(f"{out.name}.looks.jsonl"), fresh)
     import hashlib
 
     # The same words in another folder may name another set.
@@ -135,7 +135,8 @@ def _check_out(out: Path | None) -> None:
         return
     if out.is_dir() or not out.suffix:
         raise UsageError(f"--out {out}: give the name of a file to write, such as {out / 'bad.csv'}.")
-    out.expanduser().parent.mkdir(parents=True, exist_ok=True)
+    with explained(out.parent):
+        out.expanduser().parent.mkdir(parents=True, exist_ok=True)
 
 
 def _told(flags: CheckFlags, manifest: Manifest, problems: list[Problem], used: int) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -12,7 +14,7 @@ import tyro
 from kinelite.cli import parse
 from kinelite.commands.progress import bar
 from kinelite.config import SplitConfig
-from kinelite.errors import SetupError, UsageError
+from kinelite.errors import DataError, SetupError, UsageError
 from kinelite.records import cores
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from kinelite.data.prepare.job import Prepared
     from kinelite.data.prepare.plan import Plan
     from kinelite.data.prepare.store import Entry, Settings
+    from kinelite.data.prepare.trial import Try
 
 GIB = 2**30
 DEFAULT_SHORT_SIDE = 256
@@ -87,7 +90,7 @@ def run(flags: PrepareFlags) -> dict[str, Any]:
     plan = make_plan(manifest, flags.out, _settings(flags), Shard.parse(flags.shard))
     found = None
     if flags.format == "auto" and not _exists(flags.out):
-        found = _automatic(plan)
+        found = _automatic(plan, flags)
         plan = plan.with_settings(found.settings)
     done = finished(plan)
     damaged = _verify(plan, done) if flags.verify else []
@@ -151,7 +154,16 @@ def _weigh(plan: Plan, todo: int, flags: PrepareFlags, found: Estimate | None) -
     """Say what it will take, and refuse what does not fit."""
     from kinelite.data.prepare.estimate import estimate, free_bytes
 
-    found = found or estimate([plan.clips[clip] for clip in plan.mine()], plan.card.settings)
+    if found is None:
+        try:
+            with _trials(flags) as attempt:
+                found = estimate([plan.clips[clip] for clip in plan.mine()], plan.card.settings, attempt)
+        except DataError as error:
+            # A shard of few clips may have none that decodes; the store is whole only when it says so.
+            if not flags.force and plan.shard.of == 1:
+                raise DataError(f"{error}. To prepare the others anyway: --force") from error
+            print(f"{error}. How much space and time the others take is not known.")
+            return
     size, free = found.bytes_per_clip * todo, free_bytes(plan.folder)
     workers = max(1, cores() if flags.workers < 0 else flags.workers)
     seconds = found.seconds_per_clip * todo / min(workers, todo, cores())
@@ -177,10 +189,23 @@ def _exists(folder: Path) -> bool:
     return (folder / CARD).exists()
 
 
-def _automatic(plan: Plan) -> Estimate:
+@contextmanager
+def _trials(flags: PrepareFlags) -> Iterator[Try]:
+    """What prepares a clip for trial: a process of its own, unless there are to be none."""
+    from kinelite.data.prepare.trial import guarded, trial
+
+    if flags.workers == 0:
+        yield trial
+        return
+    with guarded(flags.limit_s) as attempt:
+        yield attempt
+
+
+def _automatic(plan: Plan, flags: PrepareFlags) -> Estimate:
     from kinelite.data.prepare.estimate import LARGEST_SHARE, choose_format
 
-    found = choose_format(plan.clips, plan.card.settings)
+    with _trials(flags) as attempt:
+        found = choose_format(plan.clips, plan.card.settings, attempt)
     rule = f"fastest to read of those up to {LARGEST_SHARE:g} times their size"
     why = f"the {rule}" if found.share <= LARGEST_SHARE else f"the smallest; none is the {rule}"
     print(f"Format {_words(found.settings)}: {found.share:.2f} times the originals, {why}.")

@@ -125,6 +125,23 @@ def test_same_part_of_a_file_in_two_splits(clips: Path) -> None:
     assert (found[0].start_s, found[0].end_s) == (0.0, 1.0)
 
 
+def test_every_clip_to_train_on_that_shares_a_part_is_named(clips: Path) -> None:
+    a = clips / "a.mp4"
+    parts = [row(a, "train", 0.0, 1.5), row(a, "train", 0.1, 0.6), row(a, "train", 0.2, 0.3)]
+    parts += [row(a, "test", 0.5, 1.0), row(a, "train", 0.9, 2.0), row(a, "train", 1.0, 2.0)]
+    found = check_manifest(manifest(*parts))
+    assert [p.start_s for p in found if p.level == "error"] == [0.0, 0.1, 0.9]
+
+
+def test_parts_of_equal_files_in_two_splits(clips: Path) -> None:
+    copy = Path(shutil.copy(clips / "a.mp4", clips / "copy.mp4"))
+    (found,) = check_manifest(manifest(row(clips / "a.mp4"), row(copy, "test", 0.5, 1.5)))
+    assert (found.path, found.level) == (str(clips / "a.mp4"), "error")
+    assert found.reason == f"a part of the same bytes as {copy} is in test as well as in train"
+    apart = manifest(row(clips / "a.mp4", "train", 0.0, 1.0), row(copy, "test", 1.0, 2.0))
+    assert check_manifest(apart) == []
+
+
 @pytest.mark.skipif(not DAMAGED.is_file(), reason="the shared test clips are not beside this checkout")
 def test_damage_is_found() -> None:
     (problem,) = check_manifest(manifest(row(DAMAGED)))

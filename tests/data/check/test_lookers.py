@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from kinelite.data import crew
 from kinelite.data.check.journal import Journal, stamp_of
 from kinelite.data.check.look import Look
 from kinelite.data.check.lookers import look_at
@@ -90,7 +89,7 @@ def _children() -> set[str]:
 
 
 def test_processes_that_cannot_start_are_a_sentence(rows: list[Row], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(crew.sys, "executable", "/bin/false" if Path("/bin/false").exists() else "/usr/bin/false")
+    monkeypatch.setattr(sys, "executable", "/bin/false" if Path("/bin/false").exists() else "/usr/bin/false")
     with pytest.raises(SetupError, match="--workers 0"):
         list(look_at(rows, "ends", 2))
 
@@ -132,6 +131,30 @@ def test_a_journal_that_is_torn_or_foreign_is_passed_over(rows: list[Row], tmp_p
         assert journal.used == 6
     with pytest.raises(SetupError, match="cannot be written"):
         Journal(tmp_path / "0.mp4" / "looks.jsonl")
+
+
+def test_a_check_goes_on_where_the_journal_cannot(
+    rows: list[Row], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Journal(tmp_path / "looks.jsonl") as journal:
+        assert journal._file is not None
+        journal._file.close()
+        monkeypatch.setattr(journal, "_file", open("/dev/full", "w"))  # noqa: SIM115 - closed by the journal
+        with pytest.warns(UserWarning, match="/dev/full cannot be written: No space left on device. The check goes on"):
+            found = survey(rows, journal=journal)
+    assert found == survey(rows)
+
+
+def test_two_checks_at_once_keep_both_their_looks(rows: list[Row], tmp_path: Path) -> None:
+    file = tmp_path / "looks.jsonl"
+    with Journal(file) as one:
+        survey(rows[:3], journal=one)
+        with Journal(file) as other:
+            survey(rows[3:], journal=other)
+            survey(rows[:1], journal=one)
+    with Journal(file) as journal:
+        survey(rows, journal=journal)
+        assert journal.used == 6
 
 
 def test_a_limit_that_was_too_short_is_tried_again_with_a_longer_one(rows: list[Row], tmp_path: Path) -> None:

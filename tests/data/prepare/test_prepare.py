@@ -229,7 +229,7 @@ def trouble(task):
 
 worker.make = trouble
 import sys
-if sys.orig_argv[1:3] == ["-m", "kinelite.data.prepare.maker"]:  # '-m' would load the module anew, without the change
+if "kinelite.data.prepare.maker" in sys.orig_argv:  # '-m' would load the module anew, without the change
     from kinelite.data.serve import serve
     serve(*sys.orig_argv[-2:], worker.start)
     os._exit(0)

@@ -6,8 +6,10 @@ moment loses the looks that were under way.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import warnings
 from pathlib import Path
 from typing import IO, Any
 
@@ -61,7 +63,10 @@ class Journal:
             if not fresh and file.is_file():
                 self._read(file)
             file.parent.mkdir(parents=True, exist_ok=True)
-            self._file = file.open("w" if fresh or not self._known else "a", encoding="ascii")
+            if fresh or not self._known:
+                file.unlink(missing_ok=True)
+            # Another check of the same set may be adding to it.
+            self._file = file.open("a", encoding="ascii")
             # After a kill in the middle of a line the next one must not be glued to it.
             self._file.write("\n")
         except OSError as error:
@@ -71,8 +76,14 @@ class Journal:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._close()
+
+    def _close(self) -> None:
         if self._file:
-            self._file.close()
+            # What could not be written is tried once more.
+            with contextlib.suppress(OSError):
+                self._file.close()
+            self._file = None
 
     @property
     def writes(self) -> bool:
@@ -104,8 +115,13 @@ class Journal:
         path, start_s, end_s = _key(row)
         line = {"v": VERSION, "path": path, "start_s": start_s, "end_s": end_s, "stamp": stamp}
         line |= {"depth": depth, "limit_s": limit_s, "look": msgspec.to_builtins(found)}
-        self._file.write(json.dumps(line) + "\n")
-        self._file.flush()
+        try:
+            self._file.write(json.dumps(line) + "\n")
+            self._file.flush()
+        except OSError as error:
+            # What is found is worth more than that it could be found again.
+            warnings.warn(f"{self._file.name} cannot be written: {error.strerror}. The check goes on.", stacklevel=2)
+            self._close()
 
     def _read(self, file: Path) -> None:
         for text in file.read_bytes().splitlines():

@@ -35,21 +35,49 @@ def shared_clips(rows: Sequence[Row]) -> list[Pair]:
     found = [pair for same in by_file.values() for pair in _overlaps(same)]
     for paths in _same_bytes(by_file):
         found += _copies([by_file[path] for path in paths])
+        found += _overlapping_copies([by_file[path] for path in paths])
     return found
 
 
 def _overlaps(rows: Sequence[Row]) -> list[Pair]:
-    """Of each clip with the one of each other split that reaches furthest."""
-    order = sorted(rows, key=lambda row: row.start_s or 0.0)
-    last: dict[str, Row] = {}
+    """Every clip to train on with one of each other split that it overlaps; of two other splits the later clip."""
+    order = sorted(rows, key=_start)
+    furthest: dict[str, Row] = {}
     found = []
-    for row in order:
-        others = [other for split, other in last.items() if split != row.split]
-        found += [_pair(row, o) for o in others if (row.start_s or 0.0) < _end(o)]
-        before = last.get(row.split)
-        if before is None or _end(row) > _end(before):
-            last[row.split] = row
+    for row, following in zip(order, _following(order), strict=True):
+        others = {split: other for split, other in furthest.items() if _start(row) < _end(other)}
+        if row.split == "train":
+            others = {split: other for split, other in following.items() if _start(other) < _end(row)} | others
+        # One to train on is named when it is its turn.
+        found += [Pair(row, "a part of it", o) for s, o in others.items() if s not in (row.split, "train")]
+        if row.split not in furthest or _end(row) > _end(furthest[row.split]):
+            furthest[row.split] = row
     return found
+
+
+def _following(order: Sequence[Row]) -> list[dict[str, Row]]:
+    """Of each row, the next one of each split."""
+    found: list[dict[str, Row]] = []
+    following: dict[str, Row] = {}
+    for row in reversed(order):
+        found.append(following)
+        following = following | {row.split: row}
+    return found[::-1]
+
+
+def _overlapping_copies(files: Sequence[Sequence[Row]]) -> list[Pair]:
+    """Overlaps between parts of equal files; equal parts are copies, and parts of one file are found there."""
+    pairs = _overlaps([row for rows in files for row in rows])
+    place = {id(row): number for number, rows in enumerate(files) for row in rows}
+    return [
+        Pair(row, f"a part of the same bytes as {other.path}", other)
+        for row, _, other in pairs
+        if place[id(row)] != place[id(other)] and (row.start_s, row.end_s) != (other.start_s, other.end_s)
+    ]
+
+
+def _start(row: Row) -> float:
+    return row.start_s or 0.0
 
 
 def _end(row: Row) -> float:
@@ -66,11 +94,6 @@ def _copies(files: Sequence[Sequence[Row]]) -> list[Pair]:
         kept = next((row for row in rows if row.split != "train"), rows[0])
         found += [Pair(row, f"the same bytes as {kept.path}", kept) for row in rows if row is not kept]
     return found
-
-
-def _pair(row: Row, other: Row) -> Pair:
-    row, other = (other, row) if other.split == "train" else (row, other)
-    return Pair(row, "a part of it", other)
 
 
 def _same_bytes(paths: Iterable[str]) -> list[list[str]]:

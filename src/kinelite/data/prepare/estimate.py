@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import io
-import os
 import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from kinelite.data.clip import ClipError
-from kinelite.data.decode import probe, span
 from kinelite.data.manifest import Row
-from kinelite.data.prepare.pack import pack
 from kinelite.data.prepare.store import Settings
+from kinelite.data.prepare.trial import Try, trial
 from kinelite.errors import DataError
 
 SAMPLE = 8
 """Clips that are looked at, spread evenly over the set."""
 PATIENCE_S = 30.0
-"""Of long clips no further one is begun after so many seconds."""
+"""No further clip is begun after so many seconds, once one has been tried."""
 LARGEST_SHARE = 2.0
 """A store whose format was not asked for is to be at most so many times as large as the originals."""
 LADDER = (
@@ -59,43 +55,41 @@ class Estimate:
         return replace(self, settings=settings, bytes_per_clip=part * self.raw_bytes_per_clip)
 
 
-def estimate(clips: Sequence[Row], settings: Settings) -> Estimate:
+def estimate(clips: Sequence[Row], settings: Settings, attempt: Try = trial) -> Estimate:
     """Bytes and seconds per clip. Raises DataError when none of the sample can be decoded."""
-    size = raw = count = 0
-    original = seconds = 0.0
-    reason = ""
+    began, found, reason = time.monotonic(), [], ""
     for row in spread(clips):
-        began = time.perf_counter()
-        try:
-            original_bytes = _original_bytes(row)
-            packed = pack(row, settings, io.BytesIO())
-        except ClipError as error:
-            reason = str(error)
+        tried = attempt(row, settings)
+        if tried.error:
+            reason = f"{row.path}: {tried.error}"
             continue
-        count += 1
-        size += packed.bytes
-        raw += 3 * packed.frames * packed.width * packed.height
-        original += original_bytes
-        seconds += time.perf_counter() - began
-        if seconds > PATIENCE_S:
+        found.append(tried)
+        if time.monotonic() - began > PATIENCE_S:
             break
-    if not count:
+    if not found:
         raise DataError(f"None of the clips that were tried can be decoded, such as {reason}")
-    return Estimate(settings, count, size / count, raw / count, original / count, seconds / count)
+    return Estimate(
+        settings,
+        len(found),
+        sum(tried.bytes for tried in found) / len(found),
+        sum(tried.raw_bytes for tried in found) / len(found),
+        sum(tried.original_bytes for tried in found) / len(found),
+        sum(tried.seconds for tried in found) / len(found),
+    )
 
 
-def choose_format(clips: Sequence[Row], settings: Settings) -> Estimate:
+def choose_format(clips: Sequence[Row], settings: Settings, attempt: Try = trial) -> Estimate:
     """The fastest of `LADDER` that stays below `LARGEST_SHARE` times the originals, else the smallest.
 
     Decided by sizes alone, so that machines that share the work decide alike.
     """
     tried = [replace(settings, format=rung.format, quality=rung.quality, gop=rung.gop) for rung in LADDER]
-    found = estimate(clips, tried[2])
+    found = estimate(clips, tried[2], attempt)
     for candidate in (found.as_raw(tried[0]), found.as_raw(tried[1]), found):
         if candidate.share <= LARGEST_SHARE:
             return candidate
     for rung in tried[3:]:
-        found = estimate(clips, rung)
+        found = estimate(clips, rung, attempt)
         if found.share <= LARGEST_SHARE:
             break
     return found
@@ -111,15 +105,3 @@ def free_bytes(folder: Path) -> int:
     """Free space where ``folder`` is or will be."""
     there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     return shutil.disk_usage(there).free
-
-
-def _original_bytes(row: Row) -> float:
-    """Bytes of the original; of a part, its share of the file by time; of images, those of their folder."""
-    info = probe(row.path)
-    start_s, end_s = span(info, row.start_s, row.end_s)
-    if info.container == "images":
-        folder = row.path if os.path.isdir(row.path) else os.path.dirname(row.path) or "."
-        size = sum(entry.stat().st_size for entry in os.scandir(folder) if entry.is_file())
-    else:
-        size = os.path.getsize(row.path)
-    return size * min(1.0, (end_s - start_s) / info.seconds)

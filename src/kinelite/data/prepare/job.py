@@ -59,8 +59,9 @@ def prepare(
     with _locked(plan):
         entries = dict(finished(plan) if done is None else done)
         _begin(plan, entries)
-        tasks = plan.tasks([clip for clip in plan.mine() if clip not in entries])
-        made = 0
+        mine = plan.mine()
+        tasks = plan.tasks([clip for clip in mine if clip not in entries])
+        made, total = 0, sum(entry.bytes for entry in entries.values())
         with contextlib.ExitStack() as stack, _Index(plan.index) as index:
             source = stack.enter_context(contextlib.closing(_made(tasks, cores() if workers < 0 else workers, limit_s)))
             for entry in source:
@@ -68,11 +69,11 @@ def prepare(
                 index.add(entry)
                 made += not entry.error
                 if progress is not None:
-                    progress(len(entries), len(plan.mine()))
-                total = sum(e.bytes for e in entries.values()) if max_bytes < float("inf") else 0
+                    progress(len(entries), len(mine))
+                total += entry.bytes
                 if total > max_bytes:
                     raise SetupError(
-                        f"--max-disk-gib is reached: {total / 2**30:.2f} GiB in {len(entries)} of {len(plan.mine())} "
+                        f"--max-disk-gib is reached: {total / 2**30:.2f} GiB in {len(entries)} of {len(mine)} "
                         "clips. What is finished stays; the same command with a higher limit continues."
                     )
         _write_index(plan, entries)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import os
 import sys
@@ -42,8 +43,19 @@ class Outcome:
 
 
 def source_bytes(path: str) -> int:
-    """Size of an original; 0 of one that is not a single file."""
-    return os.path.getsize(path) if os.path.isfile(path) else 0
+    """Size of an original, of images that of their folder; 0 of one that is not there."""
+    if os.path.isfile(path):
+        return os.path.getsize(path)
+    folder = path if os.path.isdir(path) else os.path.dirname(path) or "."
+    if not os.path.isdir(folder) or (folder != path and "%" not in os.path.basename(path)):
+        return 0
+    return _folder_bytes(folder, os.stat(folder).st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=64)
+def _folder_bytes(folder: str, mtime_ns: int) -> int:
+    """Of its files; kept, since one folder may hold the images of hundreds of parts, which follow one another."""
+    return sum(entry.stat().st_size for entry in os.scandir(folder) if entry.is_file())
 
 
 def make(task: Task) -> Entry:

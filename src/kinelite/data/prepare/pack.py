@@ -61,8 +61,8 @@ class _Unexpected(Exception):
 
 def _pack(row: Row, info: ClipInfo, settings: Settings, file: BufferedIOBase, source: str, source_bytes: int) -> Packed:
     reading = _Reading(row.path, info, choose_moments(info, row.start_s, row.end_s, settings), settings)
-    # Room for the header, which is known last; its longest part is the path, escaped twice at worst.
-    shelf = _Shelf(file, settings, reserve=1536 + 12 * len(source))
+    # Room for the header, which is known last; its longest part is the path, escaped twice: 14 bytes for an emoji.
+    shelf = _Shelf(file, settings, reserve=1536 + 14 * len(source))
     for frames in reading:
         shelf.add(frames)
     moments = reading.moments

@@ -23,6 +23,7 @@ from kinelite.data.prepare.store import (
     describe,
     read_card,
     read_index,
+    shards,
 )
 from kinelite.errors import DataError, UsageError
 
@@ -95,9 +96,12 @@ def finished(plan: Plan) -> dict[int, Entry]:
 
     Those that failed are not among them: they are tried again.
     """
-    entries = read_index(plan.index)
-    tasks = {task.clip: task for task in plan.tasks([clip for clip in plan.mine() if clip in entries])}
-    return {clip: entries[clip] for clip, task in tasks.items() if _is_there(entries[clip], task)}
+    tasks = {task.clip: task for task in plan.tasks(plan.mine())}
+    # Other shards may have made them, in a folder that several were copied into; the own index knows best.
+    files = [file for file in shards(plan.folder).values() if file != plan.index] + [plan.index]
+    entries = (entry for file in files for entry in read_index(file).values())
+    found = {e.clip: e for e in entries if e.clip in tasks and _is_there(e, tasks[e.clip])}
+    return {clip: found[clip] for clip in tasks if clip in found}
 
 
 def _is_there(entry: Entry, task: Task) -> bool:

@@ -235,6 +235,16 @@ def shards(folder: Path) -> dict[Shard, Path]:
     return found
 
 
+def read_entries(known: Mapping[Shard, Path]) -> dict[int, Entry]:
+    """Entries of all indexes by clip. What one run could not make another one may have made."""
+    entries: dict[int, Entry] = {}
+    for file in known.values():
+        for clip, entry in read_index(file).items():
+            if not entry.error or clip not in entries:
+                entries[clip] = entry
+    return entries
+
+
 def unfinished(entries: Mapping[int, Entry], known: Mapping[Shard, Path], card: Card) -> str:
     """A sentence on what is missing from a store, by shard; empty when nothing is."""
     missing = [clip for clip in range(card.clips) if clip not in entries]

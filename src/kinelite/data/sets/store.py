@@ -17,7 +17,7 @@ from kinelite.data.prepare.store import (
     Entry,
     StoredRow,
     read_card,
-    read_index,
+    read_entries,
     read_rows,
     shards,
     unfinished,
@@ -67,7 +67,7 @@ def load(root: str, split: SplitConfig, options: StoreOptions) -> Manifest:
         )
     card = read_card(folder)
     known = shards(folder)
-    entries = {clip: entry for file in known.values() for clip, entry in read_index(file).items()}
+    entries = read_entries(known)
     missing = unfinished(entries, known, card)
     if missing and options.allow != "partial":
         raise DataError(
