@@ -236,6 +236,44 @@ def test_workers_end_with_a_trainer_that_was_killed(clip_folder: Path) -> None:
         time.sleep(0.1)
 
 
+def test_a_reader_that_spins_without_releasing_pythons_lock_ends_too(clip_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import re, kinelite.data.dataset as dataset, kinelite.data.serve as serve\n"
+        "serve.STUCK_S = 3.0\n"
+        "dataset.read_part = lambda *_: re.match('(a+)+$', 'a' * 60 + 'b')\n"
+    )
+    code = f"""
+    import sys, threading, time
+    sys.path.insert(0, "{tmp_path}")
+    from kinelite.data.dataset import *
+    from kinelite.data.pool import Pool
+    from kinelite.data.sets import load_set
+    from kinelite.types import InputSpec
+    pool = Pool(ClipDataset(load_set("folder:{clip_folder}"), Reading(InputSpec(4, 32))), 2, 1)
+    threading.Timer(2.0, lambda: print(*pool.pids(), flush=True)).start()
+    list(pool.batches([[Key(0, 0)]]))
+    """
+    trainer = subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)], stdout=subprocess.PIPE, text=True)
+    assert trainer.stdout is not None
+    worker = int(trainer.stdout.readline())
+    trainer.kill()
+    trainer.communicate()
+    limit_s = time.monotonic() + 30
+    try:
+        while _alive(worker):
+            assert time.monotonic() < limit_s, "a reader spins for ever"
+            time.sleep(0.1)
+    finally:
+        if _alive(worker):
+            os.kill(worker, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("limit_s", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_limit_that_is_none_is_refused(clips: Manifest, limit_s: float) -> None:
+    with pytest.raises(UsageError, match="limit"):
+        Pool(dataset(clips), 4, 1, limit_s=limit_s)
+
+
 def _alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)

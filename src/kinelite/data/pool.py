@@ -27,6 +27,8 @@ class Pool:
     """
 
     def __init__(self, dataset: ClipDataset, batch: int, workers: int, limit_s: float = LIMIT_S) -> None:
+        if not 0 < limit_s < 1e6:
+            raise UsageError(f"A limit of {limit_s} s for a clip: give seconds above 0, such as --clips.limit-s 60.")
         self.dataset, self.batch, self.workers, self.limit_s = dataset, batch, workers, limit_s
         # One batch is in use while others are read: at least one more, and two clips for each worker.
         self.blocks = 1 + max(1, -(-2 * workers // batch))

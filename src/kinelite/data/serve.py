@@ -14,6 +14,8 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 
 READY = b"ready"
+STUCK_S = 60.0
+"""Seconds of computing in which no other thread of this process runs at all, after which the system ends it."""
 
 
 def serve(socket: str, parent: str, start: Callable[[bytes], Callable[[bytes], bytes]]) -> None:
@@ -25,6 +27,7 @@ def serve(socket: str, parent: str, start: Callable[[bytes], Callable[[bytes], b
     # its workers to finish the step.
     for stop in (signal.SIGINT, signal.SIGTERM):
         signal.signal(stop, signal.SIG_IGN)
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)
     threading.Thread(target=_end_with, args=(int(parent),), daemon=True).start()
     with Connection(int(socket)) as connection:
         try:
@@ -39,5 +42,7 @@ def serve(socket: str, parent: str, start: Callable[[bytes], Callable[[bytes], b
 def _end_with(parent: int) -> None:
     """Leave when the other side was killed, even if a decoder hangs at that moment."""
     while os.getppid() == parent:
+        # A library that spins without releasing Python's lock would keep this thread from ever looking again.
+        signal.setitimer(signal.ITIMER_PROF, STUCK_S)
         time.sleep(1.0)
     os._exit(1)

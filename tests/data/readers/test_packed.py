@@ -219,7 +219,7 @@ def test_another_version_and_no_file(contents: dict[str, bytes], tmp_path: Path)
     with pytest.raises(ClipError, match="No such file"):
         packed.probe(tmp_path / "none.clip")
     (tmp_path / "folder.clip").mkdir()
-    with pytest.raises(ClipError, match="directory"):
+    with pytest.raises(ClipError, match="folder"):
         packed.probe(tmp_path / "folder.clip")
 
 

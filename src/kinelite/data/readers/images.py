@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import os
 import re
+import stat
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -199,6 +200,8 @@ def _others(folder: str) -> str:
 
 def _read(file: str) -> UInt8[np.ndarray, " n"]:
     try:
+        if not stat.S_ISREG(os.stat(file).st_mode):  # opening a pipe would wait for who writes into it
+            raise _Unreadable(f"{os.path.basename(file)} is a folder, a pipe or a device, not an image")
         with open(file, "rb") as stream:
             content = np.frombuffer(stream.read(), np.uint8)
     except OSError as error:

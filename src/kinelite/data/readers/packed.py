@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import stat
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -80,6 +81,8 @@ def probe(path: PathLike) -> PackedInfo:
         status = os.stat(name)
     except OSError as error:
         raise ClipError(name, f"cannot be opened ({error.strerror})") from error
+    if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for who writes into it
+        raise ClipError(name, "cannot be read: it is a folder, a pipe or a device, not a prepared clip")
     return _probe(name, status.st_mtime_ns, status.st_size)
 
 

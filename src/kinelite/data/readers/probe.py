@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import stat
 import threading
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 
 import av
 import numpy as np
@@ -41,8 +41,9 @@ def probe(path: PathLike) -> ClipInfo:
         status = os.stat(name)
     except OSError as error:
         raise ClipError(name, f"cannot be opened ({error.strerror})") from error
-    if not Path(name).is_file():
-        raise ClipError(name, "is a folder, not a video file")
+    if not stat.S_ISREG(status.st_mode):
+        what = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe or a device"
+        raise ClipError(name, f"is {what}, not a video file")
     if status.st_size == 0:
         raise ClipError(name, "is empty (0 bytes)")
     return _probe(name, status.st_mtime_ns, status.st_size)
