@@ -321,3 +321,9 @@ def test_real_pairs_of_train_and_validation(
     assert "Split by the owner's lists: train 67217 segments, val 9668 segments." in found.notes
     assert len(found.absent) == 67217
     assert {r.labels[0] for r in found.rows if r.labels[0] >= 3568} == set(range(3568, 3806))
+
+
+def test_times_of_long_videos(tmp_path: Path) -> None:
+    spec = make(tmp_path, [row(0, "P01_01", 0, 0, "01:02:03.50,01:02:05.25,1,2"), row(1, "P01_01", 1, 1)], None)
+    touch(tmp_path, "{p}/videos/{v}.MP4")
+    assert [(r.start_s, r.end_s) for r in load_set(spec).rows] == [(3723.5, 3725.25), (1.5, 62.25)]

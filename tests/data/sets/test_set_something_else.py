@@ -87,6 +87,9 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
         {"train": 2},
         "finetune_5shot_validation.json is not there, so the set has no val split.",
     )
+    spec = make(tmp_path, "fewshot_base")
+    (tmp_path / "dataset_splits/fewshot/base_training_set.json").unlink()
+    assert load_set(spec).notes[-1] == "base_training_set.json is not there, so the set has no train split."
 
 
 def official(shared: Path, root: Path, task: str) -> str:

@@ -43,6 +43,7 @@ ROOT/dataset_splits/fewshot/finetune_labels.json, finetune_5shot_training.json, 
 # The owner's own names differ from split to split; the others are what people rename them to.
 _TRAINING = ("training", "train", "training_set", "train_set")
 _VALIDATION = ("validation", "validation_set", "val")
+_ENDINGS = (_TRAINING, _VALIDATION)
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,7 @@ def _files(task: Task) -> tuple[list[str], list[str], list[str]]:
         return ["labels.json"], ["train.json"], ["validation.json"]
     stem = "base" if task == "fewshot_base" else f"finetune_{task.removeprefix('fewshot_')}"
     labels = f"{stem.split('_')[0]}_labels.json"
-    endings = (_TRAINING, _VALIDATION)
+    # The owner's own name first: it is the one that a message gives.
+    endings = [sorted(kind, key=lambda name: name.endswith("_set") != (stem == "base")) for kind in _ENDINGS]
     training, validation = ([f"{stem}_{ending}.json" for ending in kind] for kind in endings)
     return [labels], training, validation
