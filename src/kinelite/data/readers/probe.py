@@ -7,6 +7,7 @@ import functools
 import os
 import stat
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
