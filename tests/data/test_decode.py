@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from kinelite.data import decode as decoding
-from kinelite.data.decode import READERS, ClipError, Reader, decode, reader
+from kinelite.data.decode import READERS, ClipError, ClipWarning, Reader, decode, read_clip, reader
 from kinelite.data.readers import images, video
 from kinelite.errors import UsageError
 
@@ -48,3 +48,13 @@ def test_a_picture_that_does_not_fit_into_memory_is_that_clips_problem(
 def test_times_are_finite_numbers(clip_folder: Path, times: list[float]) -> None:
     with pytest.raises(UsageError, match="one or more finite numbers"):
         decode(clip_folder / "moves_right" / "0.mp4", np.array(times))
+
+
+def test_a_window_longer_than_the_good_part_of_a_damaged_clip_ends_with_it(shared: Path) -> None:
+    path = shared / "data" / "awkward" / "decord" / "corrupted.mp4"
+    if not path.is_file():
+        pytest.skip("the damaged clip is not there")
+    with pytest.warns(ClipWarning, match="instead of"):
+        clip = read_clip(path, 16, sampling="dense", stride=3)
+    assert len(clip.frames) == 16
+    assert clip.pts_s.max() == pytest.approx(2.7, abs=1e-3), "the last good frame repeats"
