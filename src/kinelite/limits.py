@@ -9,6 +9,7 @@ from kinelite.errors import UsageError
 
 # Field names -> smallest value, and the value that everything must stay below (None: no such limit).
 _LIMITS: dict[str, tuple[float, float | None]] = {
+    "clips.limit_s": (0.1, 1e6),
     "clips.max_skipped": (0, None),
     "clips.stride": (1, None),
     "keep.early_stop": (0, None),

@@ -18,6 +18,7 @@ from torchmetrics.functional.classification import (
     multiclass_confusion_matrix,
 )
 
+from kinelite.data.crew import LIMIT_S
 from kinelite.data.dataset import ClipDataset, Reading
 from kinelite.data.loader import make_loader
 from kinelite.data.manifest import Manifest
@@ -54,12 +55,13 @@ def score(
     batch: int = 16,
     workers: int = 0,
     decoder: str = "pyav",
+    limit_s: float = LIMIT_S,
     tick: Callable[[int], None] | None = None,
 ) -> Scores:
     """Run ``forward`` (a model in evaluation mode) over all rows. ``tick`` is told how many clips are done."""
     per_step = max(1, batch // (views[0] * views[1]))
     clips = ClipDataset(manifest, Reading(spec, views=views, decoder=decoder))
-    loader = make_loader(clips, per_step, shuffle=False, workers=workers)
+    loader = make_loader(clips, per_step, shuffle=False, workers=workers, limit_s=limit_s)
     found: list[list[Tensor]] = [[] for _ in manifest.tasks]
     labels: list[Tensor] = [torch.empty(0, len(manifest.tasks), dtype=torch.int64)]
     indices: list[int] = []
@@ -170,13 +172,23 @@ def evaluate(
     batch: int = 16,
     workers: int = 0,
     decoder: str = "pyav",
+    limit_s: float = LIMIT_S,
     strips: int = 6,
     tick: Callable[[int], None] | None = None,
 ) -> dict[str, Any]:
     """Everything that an EvalRecord holds beside what names the run: metrics, worst clips, skipped clips, seconds."""
     began = time.perf_counter()
     scores = score(
-        forward, manifest, spec, device, views=views, batch=batch, workers=workers, decoder=decoder, tick=tick
+        forward,
+        manifest,
+        spec,
+        device,
+        views=views,
+        batch=batch,
+        workers=workers,
+        decoder=decoder,
+        limit_s=limit_s,
+        tick=tick,
     )
     seconds = time.perf_counter() - began
     return numbers(scores, manifest) | {

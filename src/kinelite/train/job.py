@@ -200,6 +200,7 @@ class Job:
             batch=part.stage.micro_batch or 16,
             workers=workers,
             decoder=settled(self.config.clips.decoder),
+            limit_s=self.config.clips.limit_s,
         )
         found = numbers(scores, self.validation)
         if self.config.keep.select == "best" and found["top1"] > self.progress.best:

@@ -225,6 +225,7 @@ def _conclude(job: Job, part: Part, held_out: Manifest, command: str) -> TrainRe
         batch=batch,
         workers=workers,
         decoder=settled(config.clips.decoder),
+        limit_s=config.clips.limit_s,
         strips=config.keep.strips,
     )
     split = held_out.rows[0].split
