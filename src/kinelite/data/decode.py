@@ -142,7 +142,7 @@ def read_part(
             raise
         text = f"{damage} Its frames are taken from {start:.3f} s to {good_end:.3f} s instead of {end:.3f} s."
         warnings.warn(text, ClipWarning, stacklevel=2)
-        # A window that is longer than the good part ends at its end, which belongs to the frame after the last good one.
+        # A window longer than the good part ends at its end, which belongs to the frame after the last good one.
         times_s = np.minimum(choose(start, good_end, info.period_s), max(start, damage.last_good_s))
         return decode(path, times_s, info, short_side=short_side)
 
