@@ -148,6 +148,7 @@ def test_the_command_prints_tables_and_keeps_records(
     assert (record["kind"], record["mode"], record["status"]) == ("bench", "input", "ok")
     assert record["figures"]["stage_ms"]["decode"] > 0
     assert len(record["figures"]["rounds"]) == 2
+    assert record["config"]["versions"]["torchvision"]
     assert record["environment"]["cpu"]
 
 

@@ -12,7 +12,7 @@ import tyro
 
 from kinelite.cli import parse
 from kinelite.errors import UsageError, unknown
-from kinelite.records import BenchRecord, append_jsonl, cores, environment
+from kinelite.records import BenchRecord, append_jsonl, cores, environment, version
 
 
 @dataclass(frozen=True)
@@ -151,6 +151,12 @@ def _print(rows: list[dict[str, Any]], base: str) -> None:
     console.print(stages)
 
 
+def _versions() -> dict[str, str | None]:
+    """Of the libraries that read and augment, beside those that every record names."""
+    names = ("opencv-python-headless", "torchvision", "torchcodec", "decord")
+    return {name: version(name) for name in names}
+
+
 def _keep(flags: InputFlags, out: Path, rows: list[dict[str, Any]], workers: int, clips: int) -> None:
     for row in rows:
         record = BenchRecord(
@@ -161,7 +167,13 @@ def _keep(flags: InputFlags, out: Path, rows: list[dict[str, Any]], workers: int
             frames=flags.frames,
             size=flags.size,
             batch=flags.batch,
-            config={**asdict(flags), "out": str(out), "workers": workers, "clips_in_set": clips},
+            config={
+                **asdict(flags),
+                "out": str(out),
+                "workers": workers,
+                "clips_in_set": clips,
+                "versions": _versions(),
+            },
             figures=row,
             command=shlex.join(["kinelite", *sys.argv[1:]]),
             environment=environment(),
