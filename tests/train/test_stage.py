@@ -65,7 +65,8 @@ def test_nothing_frozen_moves_while_everything_else_does(model: nn.Module, name:
     optimizer = make_optimizer(model, OptimConfig(name=name, weight_decay=0.5), lr=0.1)
     before = {n: p.detach().clone() for n, p in model.named_parameters()}
     train_mode(model)
-    for _ in range(2):
+    torch.manual_seed(0)
+    for _ in range(6):  # stochastic depth may leave out a branch for all clips of a step or two
         model(torch.randn(2, 3, 4, 64, 64)).logsumexp(-1).sum().backward()
         optimizer.step()
         optimizer.zero_grad()
