@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,8 @@ from kinelite.data.messages import decode, encode
 from kinelite.data.prepare.maker import Outcome, Task, lost_entry, make
 from kinelite.data.prepare.plan import Plan, Progress, finished
 from kinelite.data.prepare.store import CARD, ROWS, Entry, rows_text, to_line
-from kinelite.errors import SetupError, UsageError
+from kinelite.errors import SetupError
+from kinelite.lock import exclusive
 from kinelite.records import cores, explained, replace_bytes, write_json
 
 LIMIT_S = 1800.0
@@ -56,7 +57,8 @@ def prepare(
     began = time.monotonic()
     with explained(plan.folder):
         plan.folder.mkdir(parents=True, exist_ok=True)
-    with _locked(plan):
+    lock = plan.folder / plan.shard.name(".lock", "")
+    with exclusive(lock, f"Another process is preparing into '{plan.folder}'. Wait for it."):
         entries = dict(finished(plan) if done is None else done)
         _begin(plan, entries)
         mine = plan.mine()
@@ -158,21 +160,3 @@ def _made(tasks: Sequence[Task], workers: int, limit_s: float) -> Generator[Entr
             if outcome.entry is None:
                 raise SetupError(outcome.setup)
             yield outcome.entry
-
-
-@contextlib.contextmanager
-def _locked(plan: Plan) -> Iterator[None]:
-    """One process per shard of a store. Raises UsageError when another one is at work."""
-    try:
-        import fcntl
-    except ImportError:  # Windows: no advisory locks, the user sees to it
-        yield
-        return
-    with explained(plan.folder):
-        file = open(plan.folder / plan.shard.name(".lock", ""), "a")  # noqa: SIM115 - held until the work ends
-    with file:
-        try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):
-            raise UsageError(f"Another process is preparing into '{plan.folder}'. Wait for it.") from None
-        yield
