@@ -57,7 +57,8 @@ class ClipConfig:
 
 @dataclass(frozen=True)
 class NetConfig:
-    """What is built beside the model's own defaults; None keeps the default of the named model."""
+    """What is built beside the model's own defaults; None keeps the default of the named model, and what a model does not
+    have is refused."""
 
     encoder: str | None = None
     """Any timm vision transformer as the spatial encoder, such as vit_small_patch14_dinov2."""
@@ -67,9 +68,11 @@ class NetConfig:
     """How an image's patch weights become tubelet weights: all in the central frame, or spread evenly."""
     temporal_layers: int | None = None
     """Layers of the temporal transformer."""
-    drop_path: float = 0.0
-    """Stochastic depth of the last layer (rises linearly from 0), in both transformers."""
-    dropout: float = 0.0
+    attention: Literal["divided", "joint", "space"] | None = None
+    """TimeSformer: time then space, both at once, or space alone."""
+    drop_path: float | None = None
+    """Stochastic depth of the last layer; it rises linearly from 0."""
+    dropout: float | None = None
     """Dropout before the classifier."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -41,12 +42,20 @@ def read_config(args: list[str]) -> TrainConfig:
     make, flags = recipe(args[0]), args[1:]
     doc = (make.__doc__ or "").replace("\n    ", "\n")
     doc += "\n--config FILE starts from a saved config.json instead of the recipe's own values; flags change it."
-    default = make()
+    # A recipe may depend on the model (lightweight: its learning rate), so the model is looked up before the defaults.
+    model = _flag(flags, "--model")
+    default = make(model=model) if model else make()
     if "--config" in flags:
         at = flags.index("--config")
         default = _saved(flags[at + 1] if at + 1 < len(flags) else "", args[0])
         flags = flags[:at] + flags[at + 2 :]
     return parse(TrainConfig, f"kinelite train {args[0]}", flags, default=default, description=doc)
+
+
+def _flag(flags: list[str], name: str) -> str | None:
+    """The last value that was given to a flag, as ``--flag value`` or ``--flag=value``."""
+    spread = [part for flag in flags for part in (flag.split("=", 1) if flag.startswith(f"{name}=") else [flag])]
+    return next((b for a, b in reversed(list(pairwise(spread))) if a == name), None)
 
 
 def _saved(path: str, name: str) -> TrainConfig:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from kinelite.models.describe import describe
     from kinelite.models.factorised import Adapter, Factorised
+    from kinelite.models.head import FrameHead, Head
+    from kinelite.models.model import VideoModel
     from kinelite.models.registry import Card, card, create_model, list_models, register
     from kinelite.models.temporal import resize_temporal_positions
     from kinelite.models.weights import WeightReport, load_weights, read_metadata, read_weights, save_weights
@@ -20,6 +22,9 @@ _HOME = {
     "describe": "describe",
     "Adapter": "factorised",
     "Factorised": "factorised",
+    "FrameHead": "head",
+    "Head": "head",
+    "VideoModel": "model",
     "Card": "registry",
     "card": "registry",
     "create_model": "registry",
@@ -37,6 +42,9 @@ __all__ = [
     "Adapter",
     "Card",
     "Factorised",
+    "FrameHead",
+    "Head",
+    "VideoModel",
     "WeightReport",
     "card",
     "create_model",

@@ -151,6 +151,15 @@ def hub_weights(plan: EncoderPlan) -> dict[str, Tensor]:
         raise UsageError(
             f"timm publishes no weights of '{name}'{changed}. Pass a safetensors file, or choose another encoder."
         )
+    return timm_weights(name)
+
+
+def timm_weights(name: str) -> dict[str, Tensor]:
+    """Image weights as timm publishes them, without classifier, from its cache or over the network.
+
+    Raises SetupError when they could not be fetched.
+    """
+    config = encoder_config(name)
     try:
         return timm.create_model(name, pretrained=True, num_classes=0).state_dict()
     except Exception as error:  # whatever fails on the way to the hub, the remedy is the same

@@ -6,7 +6,7 @@ import fnmatch
 import importlib
 import pkgutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from torch import nn
@@ -20,6 +20,35 @@ DEFAULT_CLASSES = 400
 
 
 @dataclass(frozen=True)
+class Release:
+    """Published weights of a whole model, and how to name them: ``pretrained='k400'``."""
+
+    name: str
+    """Short name, after the set that they were trained on: k400, k600, ssv2, k400_96f."""
+    address: str
+    """``hf:OWNER/REPOSITORY/FILE`` or an https address."""
+    classes: str
+    """Set and order of the classes: 'kinetics400, alphabetical'."""
+    licence: str
+    sha256: str = ""
+    """Checksum of the file, or its first digits where the publisher gives no more; the hub has its own."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """A published accuracy."""
+
+    data: str
+    """Set, such as kinetics400."""
+    top1: float
+    """Per cent."""
+    protocol: str
+    """Frames, views, crops, size."""
+    source: str
+    """Who published it."""
+
+
+@dataclass(frozen=True)
 class Card:
     """What `kinelite info` says of a model before it is built."""
 
@@ -30,12 +59,22 @@ class Card:
     licence: str
     """Licence of the pretrained weights."""
     weights: str
-    """What ``pretrained='hub'`` loads; empty when nothing is published."""
+    """Image weights that ``pretrained='hub'`` loads, by timm's name; empty when there are none."""
     spec: InputSpec
     params_m: float | None
     """Published or expected parameters in millions, at 400 classes and the frames of ``spec``."""
     source: str
     """Where ``params_m`` comes from."""
+    gmacs: float | None = None
+    """10^9 multiply-accumulates of one clip of ``spec``, counted (`kinelite.models.describe`)."""
+    origin: str = ""
+    """Which library the blocks come from, or why they are written here."""
+    difference: str = ""
+    """Where the count or the architecture differs from the paper, and why."""
+    releases: tuple[Release, ...] = ()
+    """Weights of the whole model that its authors published."""
+    scores: tuple[Score, ...] = ()
+    """Published accuracy."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +88,28 @@ class Order:
     size: int | None
     """Height and width in pixels; None: the variant's own."""
     net: NetConfig
+
+    @property
+    def spec(self) -> InputSpec:
+        """The card's input at the frames and pixels that are asked for."""
+        return replace(self.card.spec, frames=self.frames, size=self.size or self.card.spec.size)
+
+    def only(self, *taken: str) -> NetConfig:
+        """``net``, after refusing every field that was set and is not among ``taken``; shares of dropping are checked.
+
+        Raises UsageError naming what this model takes.
+        """
+        for field in fields(NetConfig):
+            if field.name not in taken and getattr(self.net, field.name) != field.default:
+                takes = ", ".join(f"net.{name}" for name in taken) or "no net.* options"
+                raise UsageError(f"{self.card.name} has no net.{field.name}; it takes {takes}.")
+        for name in ("drop_path", "dropout"):
+            if not 0 <= (getattr(self.net, name) or 0) < 1:
+                raise UsageError(f"net.{name} must be from 0 to below 1; got {getattr(self.net, name)}.")
+        for name in ("tubelet", "temporal_layers"):
+            if (value := getattr(self.net, name)) is not None and value < 1:
+                raise UsageError(f"net.{name} must be 1 or more; got {value}.")
+        return self.net
 
 
 Build = Callable[[Order], nn.Module]
@@ -123,7 +184,8 @@ def create_model(
         if value is not None and value < 1:
             own = getattr(model_card.spec, what)
             raise UsageError(f"{what} must be 1 or more; got {value}. The default of {name} is {own}.")
-    model = build(Order(model_card, _heads(num_classes, heads), frames, size, net))
+    model: Any = build(Order(model_card, _heads(num_classes, heads), frames, size, net))
+    model.card = model_card
     if pretrained:
         from kinelite.models.weights import load_weights
 

@@ -23,7 +23,8 @@ from kinelite.models.encoder import (
     from_image,
     start_with_sine_positions,
 )
-from kinelite.models.factorised import Factorised, Head
+from kinelite.models.factorised import Factorised
+from kinelite.models.head import Head
 from kinelite.models.registry import Card, Order, register, register_family
 from kinelite.models.temporal import TemporalTransformer
 from kinelite.types import InputSpec
@@ -31,6 +32,7 @@ from kinelite.types import InputSpec
 VIVIT = "ViViT: A Video Vision Transformer, arXiv 2103.15691"
 LIGHTWEIGHT = "Evaluating Transformers for Lightweight Action Recognition, arXiv 2111.09641"
 HALF = (0.5, 0.5, 0.5)
+OPTIONS = ("encoder", "tubelet", "inflate", "temporal_layers", "drop_path", "dropout")
 
 
 class ViViTFE(Factorised):
@@ -64,13 +66,13 @@ def build(order: Order, encoder: str, *, tubelet: int, layers: int, **overrides:
 
     An encoder named in ``order.net`` takes the place of the variant's, without the overrides and at its own size.
     """
-    net, size = _checked(order.net), order.card.spec.size
+    net, size = order.only(*OPTIONS), order.card.spec.size
     if net.encoder:
         encoder, size, overrides = net.encoder, default_size(net.encoder), {}
     size = size if order.size is None else order.size
     tubelet, layers = net.tubelet or tubelet, net.temporal_layers or layers
     _check_frames(order.frames, tubelet)
-    plan = EncoderPlan(encoder, tubelet, size, net.drop_path, net.inflate, overrides)
+    plan = EncoderPlan(encoder, tubelet, size, net.drop_path or 0.0, net.inflate, overrides)
     image = build_encoder(plan)
     width, heads, mlp_width = _block_shape(image)
     temporal = TemporalTransformer(
@@ -79,11 +81,11 @@ def build(order: Order, encoder: str, *, tubelet: int, layers: int, **overrides:
         layers=layers,
         tubelets=order.frames // tubelet,
         mlp_width=mlp_width,
-        drop_path=net.drop_path,
+        drop_path=net.drop_path or 0.0,
     )
     config = encoder_config(encoder)
     spec = replace(order.card.spec, frames=order.frames, size=size, mean=tuple(config.mean), std=tuple(config.std))
-    head = Head(width, order.heads, net.dropout)
+    head = Head(width, order.heads, net.dropout or 0.0)
     return ViViTFE(plan, encoder=image, temporal=temporal, head=head, spec=spec, width=width)
 
 
@@ -227,13 +229,3 @@ def _check_frames(frames: int, tubelet: int) -> None:
         below, above = frames // tubelet * tubelet, (frames // tubelet + 1) * tubelet
         near = f"{below} or {above}" if below else str(above)
         raise UsageError(f"{frames} frames do not divide into tubelets of {tubelet}. Nearest: {near}.")
-
-
-def _checked(net: NetConfig) -> NetConfig:
-    for name in ("drop_path", "dropout"):
-        if not 0 <= getattr(net, name) < 1:
-            raise UsageError(f"net.{name} must be from 0 to below 1; got {getattr(net, name)}.")
-    for name in ("tubelet", "temporal_layers"):
-        if getattr(net, name) is not None and getattr(net, name) < 1:
-            raise UsageError(f"net.{name} must be 1 or more; got {getattr(net, name)}.")
-    return net

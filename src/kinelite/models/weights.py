@@ -7,7 +7,7 @@ import difflib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from kinelite.errors import SetupError, UsageError
-from kinelite.models.encoder import EncoderPlan, hub_weights
+from kinelite.models.checkpoints.layout import Layout, find_layout
+from kinelite.models.encoder import EncoderPlan, hub_weights, timm_weights
 from kinelite.models.factorised import Adapter, Factorised
-from kinelite.models.temporal import resize_temporal_positions
+from kinelite.models.model import VideoModel
 
 PICKLED = (".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt", ".pyth", ".tar")
 CONVERT = (
@@ -32,7 +33,6 @@ CONVERT = (
 SHOWN = 8
 """Most lines of each kind in a difference."""
 _METADATA_KEY = "kinelite"
-_POSITIONS = "temporal.positions"
 
 
 @dataclass(frozen=True)
@@ -74,14 +74,14 @@ def load_weights(
     if isinstance(source, Mapping):
         state, label = dict(source), "memory"
     elif source == "hub":
-        plan = getattr(model, "plan", None)
-        if not isinstance(plan, EncoderPlan):
-            raise UsageError("'hub' holds image weights, and this model has no image encoder. Pass a safetensors file.")
-        state, label = hub_weights(plan), plan.name
+        state, label = _published(model)
     else:
         state, label = read_weights(Path(source)), str(source)
-    if any(key.startswith("temporal.") for key in state) or not isinstance(model, Factorised):
-        return _load_whole(model, state, label, allow_new_head)
+    layout = find_layout(getattr(model, "layouts", ()), state)
+    if layout:
+        return _load_layout(model, layout, state, label)
+    if any(key.startswith("encoder.") for key in state) or not isinstance(model, VideoModel):
+        return _load_whole(model, state, label, [], allow_new_head)
     return _load_image(model, state, label)
 
 
@@ -145,18 +145,49 @@ def difference(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> lis
     ]
 
 
-def _load_image(model: Factorised, state: dict[str, Tensor], label: str) -> WeightReport:
+def _published(model: Any) -> tuple[dict[str, Tensor], str]:
+    plan = getattr(model, "plan", None)
+    if isinstance(plan, EncoderPlan):
+        return hub_weights(plan), plan.name
+    if getattr(model, "image", ""):
+        return timm_weights(model.image), model.image
+    raise UsageError("'hub' holds image weights, and this model has no image encoder. Pass a safetensors file.")
+
+
+def _load_image(model: VideoModel, state: dict[str, Tensor], label: str) -> WeightReport:
     fitted, notes = model.image_weights(state)
-    wanted = model.encoder.state_dict()
+    encoder = model.encoder.state_dict()
+    wanted = {k: v for k, v in encoder.items() if model.in_backbone(f"encoder.{k}")}
     _refuse_misfit(label, "the image encoder", wanted, fitted)
-    model.encoder.load_state_dict(fitted)
-    new = [part for part in ("adapter", "temporal", "head") if _part(model.state_dict(), part)]
+    model.encoder.load_state_dict(encoder | fitted)
+    own = model.state_dict()
+    # A part of the encoder that image weights do not have is named after its last words: time_embed, temporal_fc.
+    within = sorted({k.rsplit(".", 2)[-2] for k in encoder if k not in wanted})
+    new = [*within, *(part for part in dict.fromkeys(k.split(".")[0] for k in own) if part != "encoder")]
     return WeightReport(label, "image", len(fitted), tuple(new), tuple(notes))
 
 
-def _load_whole(model: nn.Module, state: dict[str, Tensor], label: str, allow_new_head: bool) -> WeightReport:
-    wanted, notes, new = model.state_dict(), [], []
-    _fit_positions(state, wanted, notes)
+def _load_layout(model: VideoModel, layout: Layout, state: dict[str, Tensor], label: str) -> WeightReport:
+    """Weights of another project. Their classifier is taken if it has as many classes, else it stays new."""
+    state = layout.translate(model, state)
+    for name in ("weight", "bias"):
+        if f"head.{name}" in state and len(model.head) == 1:
+            state[f"head.{next(iter(model.head))}.{name}"] = state.pop(f"head.{name}")
+    partial = len([k for k in state if k.startswith("head.")]) < 2 * len(model.head) and _part(state, "head")
+    counters = {k: v for k, v in model.state_dict().items() if k.endswith("num_batches_tracked") and k not in state}
+    changed = {k: v for k, v in layout.spec.items() if getattr(model.spec, k) != v}
+    report = _load_whole(model, state | counters, label, [f"names of {layout.name}"], not partial)
+    model.spec = replace(model.spec, **changed)
+    notes = [f"input {k} {v}, as the weights were trained" for k, v in changed.items()]
+    return replace(report, loaded=report.loaded - len(counters), notes=(*report.notes, *notes))
+
+
+def _load_whole(
+    model: nn.Module, state: dict[str, Tensor], label: str, notes: list[str], allow_new_head: bool
+) -> WeightReport:
+    wanted, new = model.state_dict(), []
+    if isinstance(model, VideoModel):
+        model.fit_state(state, notes)
     if allow_new_head and _part(state, "head") != _part(wanted, "head"):
         notes.append("the classifier is new, because the classes differ")
         new.append("head")
@@ -174,16 +205,6 @@ def _load_whole(model: nn.Module, state: dict[str, Tensor], label: str, allow_ne
     _refuse_misfit(label, "this model", wanted, state)
     model.load_state_dict(state)
     return WeightReport(label, "model", len(given), tuple(new), tuple(notes))
-
-
-def _fit_positions(state: dict[str, Tensor], wanted: Mapping[str, Tensor], notes: list[str]) -> None:
-    """Interpolate temporal positions in ``state`` where only the number of tubelets differs."""
-    given, own = state.get(_POSITIONS), wanted.get(_POSITIONS)
-    if given is None or own is None or given.ndim != 3 or given.shape == own.shape or given.shape[2] != own.shape[2]:
-        return
-    old, tubelets = given.shape[1] - 1, own.shape[1] - 1
-    state[_POSITIONS] = resize_temporal_positions(given, tubelets)
-    notes.append(f"temporal positions interpolated from {old} to {tubelets} tubelets")
 
 
 def _part(state: Mapping[str, Tensor], part: str) -> dict[str, torch.Size]:

@@ -49,7 +49,6 @@ def build_model(config: TrainConfig, stage: Stage, tasks: dict[str, int]) -> tup
     """A model for a stage from --pretrained or --init, and a sentence on what was loaded."""
     torch.manual_seed(config.seed)
     model: Any = create_model(config.model, heads=tasks, frames=stage.frames, size=config.size, net=config.net)
-    model.spec = stage_spec(config, model.spec)
     notes = []
     if config.pretrained:
         notes.append(str(load_weights(model, config.pretrained)))
@@ -57,6 +56,8 @@ def build_model(config: TrainConfig, stage: Stage, tasks: dict[str, int]) -> tup
         source = Path(config.init)
         source = source / "model.safetensors" if source.is_dir() else source
         notes.append(str(load_weights(model, str(source), allow_new_head=True)))
+    # After the weights: those of another project bring their own mean and standard deviation.
+    model.spec = stage_spec(config, model.spec)
     return model, "; ".join(notes) or "random weights"
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import fnmatch
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 
 from torch import nn
 
 from kinelite.errors import unknown
+
+BACKBONE = "@backbone"
 
 
 @dataclass(frozen=True)
@@ -29,21 +31,29 @@ class Frozen:
 def freeze(model: nn.Module, patterns: Sequence[str]) -> Frozen:
     """Take the gradient from every parameter whose name matches a pattern and give it to all others.
 
+    ``@backbone`` stands for what the model starts from image weights (`VideoModel.in_backbone`), or, where nothing
+    of it does, for all but the classifier.
+
     Raises UsageError for a pattern that matches nothing.
     """
     counts: dict[str, int] = {}
     names: list[str] = []
     parameters = dict(model.named_parameters())
     for pattern in patterns:
-        matched = [name for name in parameters if fnmatchcase(name, pattern)]
+        matched = _backbone(model, parameters) if pattern == BACKBONE else [n for n in parameters if fnmatch.fnmatchcase(n, pattern)]
         if not matched:
-            parts = sorted({f"{name.split('.')[0]}.*" for name in parameters})
+            parts = [BACKBONE, *sorted({f"{name.split('.')[0]}.*" for name in parameters})]
             raise unknown("freeze pattern", pattern, parts, "kinelite info MODEL")
         counts[pattern] = sum(parameters[name].numel() for name in matched)
         names += [name for name in matched if name not in names]
     for name, parameter in parameters.items():
         parameter.requires_grad_(name not in names)
     return Frozen(tuple(names), counts)
+
+
+def _backbone(model: nn.Module, names: Iterable[str]) -> list[str]:
+    in_backbone = getattr(model, "in_backbone", lambda name: not name.startswith("head."))
+    return [name for name in names if in_backbone(name)]
 
 
 def train_mode(model: nn.Module) -> None:

@@ -1,0 +1,1 @@
+"""Checkpoints of other projects: reading their files, their names, and where they are published."""
