@@ -37,8 +37,8 @@ args = parser.parse_args()
 if args.threads:
     torch.set_num_threads(args.threads)
 torch.manual_seed(0)
-ours = kl.create_model(args.model, num_classes=400, frames=args.frames, size=args.size).train(args.train).to(args.device)
-spec = ours.spec
+model = kl.create_model(args.model, num_classes=400, frames=args.frames, size=args.size)
+ours, spec = model.train(args.train).to(args.device), model.spec
 theirs = runpy.run_path(str(args.peer))["build"](spec.frames, spec.size, 400).train(args.train).to(args.device)
 video = torch.randn(args.batch, 3, spec.frames, spec.size, spec.size, device=args.device)
 once = training_step if args.train else forward

@@ -57,8 +57,8 @@ class ClipConfig:
 
 @dataclass(frozen=True)
 class NetConfig:
-    """What is built beside the model's own defaults; None keeps the default of the named model, and what a model does not
-    have is refused."""
+    """What is built beside the model's own defaults; None keeps the default of the named model, and what a
+    model does not have is refused."""
 
     encoder: str | None = None
     """Any timm vision transformer as the spatial encoder, such as vit_small_patch14_dinov2."""

@@ -17,8 +17,8 @@ Logits = Float[Tensor, "b k"] | dict[str, Float[Tensor, "b _"]]
 class Head(nn.ModuleDict):
     """Dropout and one linear classifier per task.
 
-    Weights start as a truncated normal of ``std`` and biases at 0. Scenic starts from zero weights instead; then nothing
-    below the head learns in the first step.
+    Weights start as a truncated normal of ``std`` and biases at 0. Scenic starts from zero weights instead; then
+    nothing below the head learns in the first step.
     """
 
     def __init__(self, width: int, heads: Mapping[str, int], dropout: float = 0.0, std: float = 0.02) -> None:

@@ -16,7 +16,7 @@ class StreamingModel(VideoModel):
     """A causal model. ``step`` over the frames of a clip ends with the logits that ``forward`` gives for that clip."""
 
     def start(self, batch: int = 1) -> State:
-        """The state before the first frame, for frames of ``spec.size``, on the device and in the type of the weights."""
+        """The state before the first frame, for frames of ``spec.size``, on the device of the weights."""
         raise NotImplementedError
 
     def step(self, frame: Float[Tensor, "b c h w"], state: State | None = None) -> tuple[Logits, State]:

@@ -13,7 +13,6 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from kinelite.config import NetConfig
 from kinelite.errors import UsageError
 from kinelite.models.encoder import (
     EncoderPlan,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
 from torch import nn
 
@@ -40,7 +40,7 @@ def freeze(model: nn.Module, patterns: Sequence[str]) -> Frozen:
     names: list[str] = []
     parameters = dict(model.named_parameters())
     for pattern in patterns:
-        matched = _backbone(model, parameters) if pattern == BACKBONE else [n for n in parameters if fnmatch.fnmatchcase(n, pattern)]
+        matched = _matching(model, parameters, pattern)
         if not matched:
             parts = [BACKBONE, *sorted({f"{name.split('.')[0]}.*" for name in parameters})]
             raise unknown("freeze pattern", pattern, parts, "kinelite info MODEL")
@@ -51,7 +51,9 @@ def freeze(model: nn.Module, patterns: Sequence[str]) -> Frozen:
     return Frozen(tuple(names), counts)
 
 
-def _backbone(model: nn.Module, names: Iterable[str]) -> list[str]:
+def _matching(model: nn.Module, names: Iterable[str], pattern: str) -> list[str]:
+    if pattern != BACKBONE:
+        return [name for name in names if fnmatchcase(name, pattern)]
     in_backbone = getattr(model, "in_backbone", lambda name: not name.startswith("head."))
     return [name for name in names if in_backbone(name)]
 

@@ -29,10 +29,9 @@ def weights_for(name: str, shape: torch.Size | tuple[int, ...]) -> Tensor:
 
 def fill(model: nn.Module) -> dict[str, Tensor]:
     """Fill every parameter and floating buffer of our model; returns the state dict, for translating to a reference."""
-    state = {name: tensor for name, tensor in model.state_dict().items()}
     filled = {
         name: weights_for(name, tensor.shape) if tensor.is_floating_point() or "num_batches" in name else tensor
-        for name, tensor in state.items()
+        for name, tensor in model.state_dict().items()
     }
     model.load_state_dict(filled)
     return filled
