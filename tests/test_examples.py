@@ -96,6 +96,20 @@ def test_ut_interaction(tmp_path: Path) -> None:
     assert [(row.split, row.group) for row in rows if row.split != "train"] == [("test", "1"), ("test", "1")]
 
 
+def test_latency_against_a_peer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "peer.py").write_text(
+        "import kinelite\n\ndef build(frames, size, classes):\n"
+        "    return kinelite.create_model('vivit_fe_nano', frames=frames, size=size, num_classes=classes)\n"
+    )
+    options = ["--frames", 4, "--size", 32, "--rounds", 3, "--out", tmp_path / "found.jsonl"]
+    run("latency_against.py", "vivit_fe_nano", tmp_path / "peer.py", *options)
+    run("latency_against.py", "vivit_fe_nano", tmp_path / "peer.py", *options, "--train")
+    assert "vivit_fe_nano: " in capsys.readouterr().out
+    records = [json.loads(line) for line in (tmp_path / "found.jsonl").read_text().splitlines()]
+    assert [record["mode"] for record in records] == ["single", "training step"]
+    assert all(0.2 < record["figures"]["ratio"] < 5 for record in records)
+
+
 def test_frozen_baseline(clip_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Clips that it was fitted on it mostly knows; with their labels swapped it is wrong on exactly the same ones."""
     for split, classes in (("train", ("moves_right", "moves_down")), ("val", ("moves_down", "moves_right"))):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kinelite import recipes
+from kinelite.commands.train_ import read_config
 from kinelite.config import Stage, TrainConfig
 from kinelite.errors import UsageError
 
@@ -30,6 +31,31 @@ def test_the_ablations_freeze_from_the_start_with_and_without_adapter() -> None:
     assert [(s.freeze, s.adapter) for s in recipes.frozen().stages] == [(("encoder.*",), True)]
     assert [(s.freeze, s.adapter) for s in recipes.frozen_plain().stages] == [(("encoder.*",), False)]
     assert [(s.freeze, s.adapter) for s in recipes.conventional().stages] == [((), False)]
+
+
+def test_lightweight_takes_rate_and_freeze_of_the_model_from_table_6() -> None:
+    for model, lr, stages in (
+        ("x3d_xs", 2e-4, 2),
+        ("timesformer", 1e-4, 1),
+        ("tea_r50", 1e-4, 1),
+        ("tsm_r50", 1e-4, 2),
+    ):
+        config = recipes.lightweight(model=model)
+        assert (config.optim.lr, len(config.stages)) == (lr, stages)
+        assert sum(config.epochs if s.epochs is None else s.epochs for s in config.stages) == 35
+        assert (config.frames, config.batch, config.optim.weight_decay) == (16, 32, 1e-5)
+        assert (config.optim.schedule, config.optim.plateau_factor, config.optim.plateau_patience) == (
+            "plateau",
+            0.1,
+            2,
+        )
+
+
+def test_the_command_line_asks_the_recipe_for_the_model_that_was_given() -> None:
+    for flags in (["--model", "x3d_xs"], ["--model=x3d_xs"]):
+        config = read_config(["lightweight", "--data", "motion", *flags])
+        assert (config.model, config.optim.lr) == ("x3d_xs", 2e-4)
+    assert read_config(["lightweight", "--model", "timesformer", "--optim.lr", "3e-4"]).optim.lr == 3e-4
 
 
 def test_an_unknown_recipe_is_answered_with_the_nearest() -> None:
