@@ -1,38 +1,17 @@
-"""Things that are made once and kept: where they live, and how they appear there complete or not at all."""
+"""Things that are made once and kept: how they appear in the cache complete or not at all."""
 
 from __future__ import annotations
 
-import os
 import secrets
 import shutil
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+from kinelite.cache import cache_folder
 from kinelite.errors import SetupError
 
 _ABANDONED_S = 24 * 3600.0
-
-
-def cache_folder() -> Path:
-    """Folder of everything that can be made again: $KINELITE_CACHE, else 'kinelite' in the user's cache.
-
-    Raises SetupError for a user without a home folder.
-    """
-    chosen = os.environ.get("KINELITE_CACHE")
-    if chosen:
-        return Path(chosen).expanduser().absolute()
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA") or "~/AppData/Local"
-    elif sys.platform == "darwin":
-        base = "~/Library/Caches"
-    else:
-        base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    try:
-        return Path(base).expanduser() / "kinelite"
-    except RuntimeError as error:
-        raise SetupError("No home folder for the cache. Name one: KINELITE_CACHE=FOLDER kinelite ...") from error
 
 
 def build_once(name: str, build: Callable[[Path], None]) -> Path:
