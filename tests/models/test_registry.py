@@ -174,4 +174,5 @@ def test_what_cannot_be_built_is_refused_with_what_could_be_meant(name: str, opt
 
 if __name__ == "__main__":
     kept = json.loads(FROZEN.read_text())
-    FROZEN.write_text(json.dumps({name: kept.get(name) or frozen_facts(name) for name in list_models()}, indent=2) + "\n")
+    lines = {name: kept.get(name) or frozen_facts(name) for name in list_models()}
+    FROZEN.write_text(json.dumps(lines, indent=1) + "\n")
