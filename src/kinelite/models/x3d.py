@@ -1,0 +1,236 @@
+"""X3D (2004.04730): a ResNet of depthwise 3x3x3 convolutions, expanded step by step along width, depth, time, space.
+
+No timm or torchvision model has it, so its blocks are written here. Between layers a clip is ``[b, c, t, h, w]`` in
+channels-last memory: a 1x1x1 convolution is then a matrix product, and a CPU runs the depthwise one ten times as fast.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from kinelite.models.checkpoints.layout import Layout, State
+from kinelite.models.depthwise import DepthwiseConv3d
+from kinelite.models.head import Head
+from kinelite.models.model import VideoModel
+from kinelite.models.registry import Order, Release, Score, register
+from kinelite.types import InputSpec
+
+Video = Float[Tensor, "b c t h w"]
+X3D_PAPER = "X3D: Expanding Architectures for Efficient Video Recognition, arXiv 2004.04730"
+MEAN, STD = (0.45, 0.45, 0.45), (0.225, 0.225, 0.225)
+WIDTHS = (24, 48, 96, 192)
+FEATURES = 2048
+
+
+class Pointwise(nn.Linear):
+    """A 1x1x1 convolution without bias and the batch norm after it, folded into it when the norm is not learning."""
+
+    def __init__(self, before: int, after: int) -> None:
+        super().__init__(before, after, bias=False)
+
+    def normed(self, video: Video, norm: nn.BatchNorm3d) -> Video:
+        """The normalised result, in channels-last memory."""
+        if norm.training:
+            return norm(_along_channels(video, self.weight, None))
+        scale, shift = folded(norm)
+        return _along_channels(video, self.weight * scale[:, None], shift)
+
+
+class SqueezeExcite(nn.Module):
+    """One gate per channel from the mean of the clip; on inputs of ``channels`` it learns ``channels / 16`` numbers."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        narrow = _multiple_of_8(channels / 16)
+        self.fc1 = nn.Linear(channels, narrow)
+        self.fc2 = nn.Linear(narrow, channels)
+
+    def forward(self, video: Video) -> Float[Tensor, "b c 1 1 1"]:
+        """Gates from 0 to 1."""
+        return self.fc2(F.relu(self.fc1(video.mean(dim=(2, 3, 4))))).sigmoid()[:, :, None, None, None]
+
+
+class X3DBlock(nn.Module):
+    """Expand, convolve each channel in space and time, gate, project, add."""
+
+    def __init__(self, before: int, after: int, *, stride: int, gated: bool) -> None:
+        super().__init__()
+        inner = int(2.25 * after)
+        self.expand = Pointwise(before, inner)
+        self.expand_norm = nn.BatchNorm3d(inner)
+        self.depthwise = DepthwiseConv3d(inner, (3, 3, 3), stride)
+        self.depthwise_norm = nn.BatchNorm3d(inner)
+        self.gate = SqueezeExcite(inner) if gated else None
+        self.project = Pointwise(inner, after)
+        self.project_norm = nn.BatchNorm3d(after)
+        self.shortcut = Pointwise(before, after) if stride > 1 else None
+        self.shortcut_norm = nn.BatchNorm3d(after) if before != after else None
+        self.stride = stride
+
+    def forward(self, video: Video) -> Video:
+        """Half the height and width, rounded up, where the stride is 2."""
+        hidden = F.relu_(self.expand.normed(video, self.expand_norm))
+        if self.depthwise_norm.training:
+            hidden = self.depthwise_norm(self.depthwise(hidden))
+        else:
+            hidden = self.depthwise.scaled(hidden, *folded(self.depthwise_norm))
+        # Backward needs what these two overwrite.
+        spare = not torch.is_grad_enabled()
+        if self.gate is not None:
+            gate = self.gate(hidden)
+            hidden = hidden.mul_(gate) if spare else hidden * gate
+        hidden = self.project.normed(F.silu(hidden, inplace=spare), self.project_norm)
+        hidden += self._around(video)
+        return F.relu_(hidden)
+
+    def _around(self, video: Video) -> Video:
+        if self.shortcut is None:
+            return video
+        thinned = video[..., :: self.stride, :: self.stride]
+        if self.shortcut_norm is None:
+            return _along_channels(thinned, self.shortcut.weight, None)
+        return self.shortcut.normed(thinned, self.shortcut_norm)
+
+
+class X3DStem(nn.Module):
+    """Halve height and width, then look along time; one norm after both."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.space = nn.Conv3d(3, width, (1, 3, 3), stride=(1, 2, 2), padding=(0, 1, 1), bias=False)
+        self.time = DepthwiseConv3d(width, (5, 1, 1))
+        self.norm = nn.BatchNorm3d(width)
+
+    def forward(self, video: Video) -> Video:
+        """``[b, width, t, h / 2, w / 2]``."""
+        seen = self.space(video.contiguous(memory_format=torch.channels_last_3d))
+        if self.norm.training:
+            return F.relu_(self.norm(self.time(seen)))
+        return F.relu_(self.time.scaled(seen, *folded(self.norm)))
+
+
+class X3DNeck(nn.Module):
+    """Widen, take the mean of the clip, widen again: a vector per clip."""
+
+    def __init__(self, before: int) -> None:
+        super().__init__()
+        inner = int(2.25 * before)
+        self.expand = Pointwise(before, inner)
+        self.norm = nn.BatchNorm3d(inner)
+        self.project = nn.Linear(inner, FEATURES, bias=False)
+
+    def forward(self, video: Video) -> Float[Tensor, "b d"]:
+        """The mean is over all positions, whatever their number."""
+        return F.relu_(self.project(F.relu_(self.expand.normed(video, self.norm)).mean(dim=(2, 3, 4))))
+
+
+class X3DEncoder(nn.Module):
+    """Stem, four stages, neck. Every second block of a stage, from its first, has a gate."""
+
+    def __init__(self, depths: tuple[int, int, int, int]) -> None:
+        super().__init__()
+        self.stem = X3DStem(WIDTHS[0])
+        self.stages = nn.ModuleList()
+        before = WIDTHS[0]
+        for after, depth in zip(WIDTHS, depths, strict=True):
+            blocks = [
+                X3DBlock(after if i else before, after, stride=1 if i else 2, gated=i % 2 == 0) for i in range(depth)
+            ]
+            self.stages.append(nn.Sequential(*blocks))
+            before = after
+        self.neck = X3DNeck(before)
+        _start(self)
+
+    def forward(self, video: Video) -> Float[Tensor, "b d"]:
+        """Features of a clip, not negative."""
+        hidden = self.stem(video)
+        for stage in self.stages:
+            hidden = stage(hidden)
+        return self.neck(hidden)
+
+
+class X3D(VideoModel):
+    """X3D of any depth, for clips of any length, height and width.
+
+    PyTorchVideo and PySlowFast average over windows of the training size and then over their results when an image is
+    larger; here there is one mean over all positions, which is the same at the training size.
+    """
+
+    def forward_features(self, video: Video) -> Float[Tensor, "b d"]:
+        """2048 features per clip."""
+        return self.encoder(video)
+
+    def fit_state(self, state: dict[str, Tensor], notes: list[str]) -> None:
+        """Fold the norm that PySlowFast has on the first shortcut, and PyTorchVideo has not, into its neighbours.
+
+        In evaluation the function is the same: the gain goes into the shortcut, the rest into the bias of the norm
+        whose result is added to it.
+        """
+        block, found = "encoder.stages.0.0.", {}
+        for name in ("weight", "bias", "running_mean", "running_var"):
+            found[name] = state.get(f"{block}shortcut_norm.{name}")
+        shortcut, bias = state.get(f"{block}shortcut.weight"), state.get(f"{block}project_norm.bias")
+        if shortcut is None or bias is None or any(t is None or t.shape != bias.shape for t in found.values()):
+            return
+        if len(shortcut) != len(bias):
+            return
+        scale = found["weight"] * torch.rsqrt(found["running_var"] + 1e-5)
+        state[f"{block}shortcut.weight"] = shortcut * scale[:, None]
+        state[f"{block}project_norm.bias"] = bias + found["bias"] - found["running_mean"] * scale
+        for name in [*found, "num_batches_tracked"]:
+            state.pop(f"{block}shortcut_norm.{name}", None)
+        notes.append("norm of the first shortcut folded into its neighbours (the same in evaluation)")
+
+
+def folded(norm: nn.BatchNorm3d) -> tuple[Float[Tensor, " c"], Float[Tensor, " c"]]:
+    """What a norm that is not learning multiplies by, and what it adds."""
+    mean, variance = norm.running_mean, norm.running_var
+    assert mean is not None and variance is not None
+    scale = norm.weight * torch.rsqrt(variance + norm.eps)
+    return scale, norm.bias - mean * scale
+
+
+def _along_channels(video: Video, weight: Tensor, bias: Tensor | None) -> Video:
+    return F.linear(video.permute(0, 2, 3, 4, 1), weight, bias).permute(0, 4, 1, 2, 3)
+
+
+def _multiple_of_8(width: float) -> int:
+    near = max(8, int(width + 4) // 8 * 8)
+    return near + 8 if near < 0.9 * width else near
+
+
+@torch.no_grad()
+def _start(encoder: nn.Module) -> None:
+    """Normal weights of fan-out, as in PySlowFast; each block begins as its shortcut."""
+    for module in encoder.modules():
+        if isinstance(module, nn.Conv3d | nn.Linear):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        if isinstance(module, X3DBlock):
+            nn.init.zeros_(module.project_norm.weight)
+
+
+def _build(order: Order, depths: tuple[int, int, int, int] = (3, 5, 11, 7)) -> X3D:
+    net = order.only("dropout")
+    head = Head(FEATURES, order.heads, 0.5 if net.dropout is None else net.dropout, std=0.01)
+    return X3D(encoder=X3DEncoder(depths), head=head, spec=order.spec)
+
+
+@register(
+    summary="X3D-XS at the lightweight benchmark's 16 sparse frames: 3.8 million parameters, depthwise 3-D convolutions",
+    paper=X3D_PAPER,
+    licence="Apache-2.0",
+    weights="",
+    spec=InputSpec(16, 224, MEAN, STD),
+    params_m=3.794274,
+    source="counted from PyTorchVideo's code; 3.8 in the lightweight paper",
+)
+def x3d_xs(order: Order) -> X3D:
+    """Blocks per stage 3, 5, 11, 7."""
+    return _build(order)
