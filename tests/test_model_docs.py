@@ -19,8 +19,8 @@ call GFLOPs) are of one clip at the input given, attention included, counted by 
     kinelite info x3d_xs
     kinelite train lightweight --data folder:clips/ --model x3d_xs --pretrained k400
 
-[models.md](models.md) tells how models are built, changed and added; [weights.md](weights.md) what `--pretrained` takes;
-[performance.md](performance.md) how fast they are beside their public implementations.
+[models.md](models.md) tells how models are built, changed and added; [weights.md](weights.md) what `--pretrained`
+takes; [performance.md](performance.md) how fast they are beside their public implementations.
 
 This page is made from the models' cards; `python tests/test_model_docs.py` writes it anew.
 """
@@ -35,10 +35,8 @@ def overview(cards: list[Card]) -> str:
     lines = ["| model | parameters, M | GMACs | input | `--pretrained` |", "|---|---|---|---|---|"]
     for facts in cards:
         names = [*(["hub"] if facts.weights else []), *(release.name for release in facts.releases)]
-        spec = f"{facts.spec.frames} x {facts.spec.size} px"
-        lines.append(
-            f"| [`{facts.name}`](#{facts.name}) | {facts.params_m:.4g} | {facts.gmacs:.4g} | {spec} | {', '.join(names)} |"
-        )
+        cost = f"{facts.params_m:.4g} | {facts.gmacs:.4g} | {facts.spec.frames} x {facts.spec.size} px"
+        lines.append(f"| [`{facts.name}`](#{facts.name}) | {cost} | {', '.join(names)} |")
     return "\n".join(lines) + "\n"
 
 
