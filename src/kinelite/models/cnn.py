@@ -1,0 +1,45 @@
+"""Any timm image CNN over the frames of a video: built without its classifier, started from its image weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import timm
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from kinelite.errors import UsageError
+from kinelite.models.encoder import encoder_config
+
+
+def build_cnn(name: str) -> Any:
+    """timm's CNN without classifier: frames ``[n, 3, h, w]`` to pooled features ``[n, d]``, any height and width.
+
+    Weights are random and stored channels last, which spares the convolutions a reordering on a CPU.
+
+    Raises:
+        UsageError: not a timm model, or one that is built for a fixed size, as vision transformers are.
+    """
+    if encoder_config(name).fixed_input_size:
+        raise UsageError(
+            f"'{name}' is made for one image size, so it cannot encode frames of any size. Use a CNN such as "
+            f"resnet18.tv_in1k or efficientnet_b0.ra_in1k, or a transformer with vivit_fe:{name}."
+        )
+    return timm.create_model(name, num_classes=0).to(memory_format=torch.channels_last)
+
+
+def frames_of(video: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b*t c h w"]:
+    """The frames of all clips as one batch, clip by clip, channels last in memory; copied once."""
+    b, c, t, h, w = video.shape
+    return video.permute(0, 2, 3, 4, 1).reshape(b * t, h, w, c).permute(0, 3, 1, 2)
+
+
+def cnn_weights(state: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
+    """Image weights with timm's names, classifier dropped, floats as fp32."""
+    classifier = encoder_config(name).classifier or ()
+    words = (classifier,) if isinstance(classifier, str) else tuple(classifier)
+    dropped = tuple(f"{word}." for word in words)
+    kept = {key: tensor for key, tensor in state.items() if not (dropped and key.startswith(dropped))}
+    return {key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in kept.items()}
