@@ -134,7 +134,7 @@ def test_what_is_not_a_trained_model(kinelite: Any, few: Path, tmp_path: Path) -
     (tmp_path / "begun" / "checkpoints").mkdir(parents=True)
     kinelite("predict", tmp_path / "begun", few, *CPU).failed(2, "unfinished")
     (tmp_path / "w.pt").write_bytes(b"PK")
-    kinelite("predict", tmp_path / "w.pt", few, *CPU).failed(2, "pickle")
+    kinelite("predict", tmp_path / "w.pt", few, *CPU).failed(2, "no weight file", "safetensors")
     (tmp_path / "half.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0{")
     kinelite("predict", tmp_path / "half.safetensors", few, *CPU).failed(2, "not a whole safetensors file")
 

@@ -17,7 +17,6 @@ from kinelite.models import (
     create_model,
     load_weights,
     read_metadata,
-    read_weights,
     resize_temporal_positions,
     save_weights,
 )
@@ -136,19 +135,13 @@ def test_weights_of_a_quite_different_model_are_refused() -> None:
         load_weights(nano(), MOVINET)
 
 
-@pytest.mark.parametrize("suffix", [".pt", ".pth", ".pkl", ".bin", ".ckpt"])
-def test_pickle_files_are_refused_unopened_with_the_way_to_convert(tmp_path: Path, suffix: str) -> None:
-    path = tmp_path / f"weights{suffix}"
-    torch.save({"a": torch.zeros(1)}, path)
-    with pytest.raises(UsageError, match=r"(?s)pickle.*Convert it once.*weights.safetensors"):
-        load_weights(nano(), path)
-
-
-def test_a_pickle_under_another_name_is_recognised(tmp_path: Path) -> None:
-    torch.save({"a": torch.zeros(1)}, tmp_path / "weights.safetensors")
-    for read in (read_weights, read_metadata):
-        with pytest.raises(UsageError, match="is a pickle file"):
-            read(tmp_path / "weights.safetensors")
+@pytest.mark.parametrize("name", ["w.pth", "w.bin", "w.safetensors"])
+def test_torch_files_load_whatever_they_are_called(tmp_path: Path, name: str) -> None:
+    first, second = nano(), nano(seed=1)
+    torch.save({"epoch": 3, "model_state": first.state_dict()}, tmp_path / name)
+    load_weights(second, tmp_path / name)
+    assert same(first, second)
+    assert read_metadata(tmp_path / name) == {}
 
 
 def test_a_cut_off_file_is_refused(tmp_path: Path) -> None:

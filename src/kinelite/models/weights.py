@@ -1,9 +1,8 @@
-"""Weights in and out: safetensors only, a readable difference when they do not fit, files that are whole or absent."""
+"""Weights in and out: from files and the hub into models, a readable difference when they do not fit, whole files."""
 
 from __future__ import annotations
 
 import contextlib
-import difflib
 import json
 import os
 from collections.abc import Mapping
@@ -13,25 +12,18 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from kinelite.errors import SetupError, UsageError
-from kinelite.models.checkpoints.layout import Layout, find_layout
+from kinelite.models.checkpoints.files import read_checkpoint
+from kinelite.models.checkpoints.hub import find_weights
+from kinelite.models.checkpoints.layout import Layout, State, find_layout
+from kinelite.models.checkpoints.misfit import part_of, refuse_misfit
 from kinelite.models.encoder import EncoderPlan, hub_weights, timm_weights
 from kinelite.models.factorised import Adapter, Factorised
 from kinelite.models.model import VideoModel
 
-PICKLED = (".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt", ".pyth", ".tar")
-CONVERT = (
-    "Pickle files can run code when they are opened, so they are refused. Convert it once, where you trust it: "
-    'python -c "import torch, safetensors.torch as s; '
-    "w = torch.load('{file}', map_location='cpu', weights_only=True); "
-    "w = w.get('model', w.get('state_dict', w)); s.save_file({{k: v.contiguous() for k, v in w.items()}}, "
-    "'{stem}.safetensors')\""
-)
-SHOWN = 8
-"""Most lines of each kind in a difference."""
 _METADATA_KEY = "kinelite"
 
 
@@ -57,51 +49,52 @@ class WeightReport:
 def load_weights(
     model: nn.Module, source: str | os.PathLike[str] | Mapping[str, Tensor], *, allow_new_head: bool = False
 ) -> WeightReport:
-    """Fill a model from weights of an image model or of a whole Kinelite model.
+    """Fill a model from weights of an image model, of a whole Kinelite model, or of another project's whole model.
 
     Args:
         model: what `create_model` returned, on any device.
-        source: ``'hub'`` (the encoder's image weights as timm publishes them), a safetensors file, or a state dict.
+        source: ``'hub'`` (the image weights that timm publishes; the card's first release for a model without),
+            the name of a release of the card, ``hf:OWNER/REPOSITORY[@REVISION][/FILE]``, an https address, a file
+            (`kinelite.models.checkpoints.files.read_checkpoint`), or a state dict.
             Image weights have timm names: patch kernel inflated, positions resampled, classifier dropped, fp16 to
-            fp32. Whole models have our names: temporal positions are interpolated when the number of frames differs,
-            an adapter in the file is installed; one that the file lacks stays as it is.
-        allow_new_head: a classifier of other tasks or class counts keeps its random start instead of being an error.
+            fp32. Whole models have our names or those of one of the model's `layouts`: positions are fitted to another
+            number of frames or pixels, an adapter in the file is installed; one that the file lacks stays as it is. The
+            classifier of a published model is taken when it has as many classes, else it stays new.
+        allow_new_head: a classifier of other tasks or class counts keeps its random start instead of being an error,
+            also when the weights have our names.
 
     Raises:
-        UsageError: pickle, no such file, not safetensors, or a misfit (with the difference). The model is unchanged.
-        SetupError: the hub cannot be reached.
+        UsageError: no such file, not weights, or a misfit (with the difference). The model is unchanged.
+        SetupError: the file cannot be fetched.
     """
-    if isinstance(source, Mapping):
-        state, label = dict(source), "memory"
-    elif source == "hub":
-        state, label = _published(model)
-    else:
-        state, label = read_weights(Path(source)), str(source)
-    layout = find_layout(getattr(model, "layouts", ()), state)
+    state, label, remark = _read(model, source)
+    layout = None if _ours(model, state) else find_layout(getattr(model, "layouts", ()), state)
     if layout:
-        return _load_layout(model, layout, state, label)
-    if any(key.startswith("encoder.") for key in state) or not isinstance(model, VideoModel):
-        return _load_whole(model, state, label, [], allow_new_head)
-    return _load_image(model, state, label)
+        report = _load_layout(model, layout, state, label)
+    elif any(key.startswith("encoder.") for key in state) or not isinstance(model, VideoModel):
+        report = _load_whole(model, state, label, [], allow_new_head)
+    else:
+        report = _load_image(model, state, label)
+    return replace(report, notes=(*report.notes, *remark))
 
 
 def read_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
-    """The tensors of a safetensors file, on the CPU. Raises UsageError for anything else, without opening a pickle."""
-    _check_file(path := Path(path))
-    try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise _not_safetensors(path, error) from error
+    """The tensors of a file of any known format, on the CPU, without running anything in it.
+
+    Raises UsageError as `kinelite.models.checkpoints.files.read_checkpoint` does.
+    """
+    return read_checkpoint(Path(path))
 
 
 def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
     """What `save_weights` was given beside the weights; empty for others' files. Raises like `read_weights`."""
-    _check_file(path := Path(path))
     try:
         with safe_open(path, framework="pt") as file:
             return json.loads((file.metadata() or {}).get(_METADATA_KEY, "{}"))
-    except SafetensorError as error:
-        raise _not_safetensors(path, error) from error
+    except (SafetensorError, OSError):
+        # Not ours, then; a file that is damaged or absent is told by its reader.
+        read_checkpoint(Path(path))
+        return {}
 
 
 def save_weights(
@@ -129,125 +122,129 @@ def save_weights(
             partial.unlink()
 
 
-def difference(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[str]:
-    """Lines that say how two state dicts differ in names and shapes; empty when they fit."""
-    missing = [f"  {k} {_shape(v)}" for k, v in wanted.items() if k not in given]
-    extra = [f"  {k} {_shape(v)}" for k, v in given.items() if k not in wanted]
-    shapes = [
-        f"  {k}: file {_shape(given[k])}, model {_shape(v)}"
-        for k, v in wanted.items()
-        if k in given and given[k].shape != v.shape
-    ]
-    return [
-        *_some("in the model but not in the file", missing),
-        *_some("in the file but not in the model", extra),
-        *_some("of another shape", shapes),
-    ]
+def _read(model: Any, source: str | os.PathLike[str] | Mapping[str, Tensor]) -> tuple[State, str, tuple[str, ...]]:
+    """Tensors, what to call them, and what to say of them."""
+    if isinstance(source, Mapping):
+        return dict(source), "memory", ()
+    card = getattr(model, "card", None)
+    if source == "hub":
+        plan = getattr(model, "plan", None)
+        if getattr(model, "image", ""):
+            return timm_weights(model.image), model.image, ()
+        if isinstance(plan, EncoderPlan) and not (card and card.releases and not card.weights):
+            return hub_weights(plan), plan.name, ()
+        if not (card and card.releases):
+            raise UsageError(
+                "'hub' stands for published weights, and there are none of this model. Pass a file of weights."
+            )
+        source = card.releases[0].name
+    found = find_weights(str(source), card)
+    remark = (f"classes: {found.release.classes}", f"licence: {found.release.licence}") if found.release else ()
+    return read_checkpoint(found.path), found.label, remark
 
 
-def _published(model: Any) -> tuple[dict[str, Tensor], str]:
-    plan = getattr(model, "plan", None)
-    if isinstance(plan, EncoderPlan):
-        return hub_weights(plan), plan.name
-    if getattr(model, "image", ""):
-        return timm_weights(model.image), model.image
-    raise UsageError("'hub' holds image weights, and this model has no image encoder. Pass a safetensors file.")
+def _ours(model: nn.Module, state: State) -> bool:
+    """Whether the names are this model's own, though perhaps of another size; some are also marks of a layout."""
+    return 2 * len(model.state_dict().keys() & state.keys()) > len(state)
 
 
-def _load_image(model: VideoModel, state: dict[str, Tensor], label: str) -> WeightReport:
+def _load_image(model: VideoModel, state: State, label: str) -> WeightReport:
     fitted, notes = model.image_weights(state)
     encoder = model.encoder.state_dict()
     wanted = {k: v for k, v in encoder.items() if model.in_backbone(f"encoder.{k}")}
-    _refuse_misfit(label, "the image encoder", wanted, fitted)
+    fitted, counters = _with_counters(wanted, fitted)
+    refuse_misfit(label, "the image encoder", wanted, fitted, hint=_known_layouts(model))
     model.encoder.load_state_dict(encoder | fitted)
     own = model.state_dict()
     # A part of the encoder that image weights do not have is named after its last words: time_embed, temporal_fc.
-    within = sorted({k.rpartition(".")[0].rpartition(".")[2] or k for k in encoder if k not in wanted})
+    within = sorted({k.rsplit(".", 2)[-2] for k in encoder if k not in wanted})
     new = [*within, *(part for part in dict.fromkeys(k.split(".")[0] for k in own) if part != "encoder")]
-    return WeightReport(label, "image", len(fitted), tuple(new), tuple(notes))
+    return WeightReport(label, "image", len(fitted) - counters, tuple(new), tuple(notes))
 
 
-def _load_layout(model: VideoModel, layout: Layout, state: dict[str, Tensor], label: str) -> WeightReport:
+def _load_layout(model: Any, layout: Layout, state: State, label: str) -> WeightReport:
     """Weights of another project. Their classifier is taken if it has as many classes, else it stays new."""
-    state = layout.translate(model, state)
+    names = {layout.renamed(name): name for name in state}
+    try:
+        state = layout.translate(model, state)
+    except UsageError:
+        raise
+    except Exception as error:  # a damaged file: what a conversion expects is missing or of another shape
+        what = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        raise UsageError(f"{label} has names of {layout.name}, but is not whole or of another size: {what}.") from error
     for name in ("weight", "bias"):
         if f"head.{name}" in state and len(model.head) == 1:
-            state[f"head.{next(iter(model.head))}.{name}"] = state.pop(f"head.{name}")
-    partial = len([k for k in state if k.startswith("head.")]) < 2 * len(model.head) and _part(state, "head")
-    counters = {k: v for k, v in model.state_dict().items() if k.endswith("num_batches_tracked") and k not in state}
+            ours = f"head.{next(iter(model.head))}.{name}"
+            state[ours] = state.pop(f"head.{name}")
+            names[ours] = names.pop(f"head.{name}", ours)
+    state, counters = _with_counters(model.state_dict(), state)
     changed = {k: v for k, v in layout.spec.items() if getattr(model.spec, k) != v}
-    report = _load_whole(model, state | counters, label, [f"names of {layout.name}"], not partial)
+    report = _load_whole(model, state, label, [f"names of {layout.name}"], True, names)
     model.spec = replace(model.spec, **changed)
     notes = [f"input {k} {v}, as the weights were trained" for k, v in changed.items()]
-    return replace(report, loaded=report.loaded - len(counters), notes=(*report.notes, *notes))
+    return replace(report, loaded=report.loaded - counters, notes=(*report.notes, *notes))
 
 
 def _load_whole(
-    model: nn.Module, state: dict[str, Tensor], label: str, notes: list[str], allow_new_head: bool
+    model: nn.Module,
+    state: State,
+    label: str,
+    notes: list[str],
+    allow_new_head: bool,
+    names: Mapping[str, str] | None = None,
 ) -> WeightReport:
-    wanted, new = model.state_dict(), []
+    state, wanted, new = dict(state), model.state_dict(), []
     if isinstance(model, VideoModel):
         model.fit_state(state, notes)
-    if allow_new_head and _part(state, "head") != _part(wanted, "head"):
-        notes.append("the classifier is new, because the classes differ")
+    if allow_new_head and (told := _new_classifier(state, wanted)):
+        notes.append(told)
         new.append("head")
-    if _part(wanted, "adapter") and not _part(state, "adapter"):
+    if part_of(wanted, "adapter") and not part_of(state, "adapter"):
         new.append("adapter")
     fresh = tuple(f"{part}." for part in new)
     given = {k: v for k, v in state.items() if not fresh or not k.startswith(fresh)}
     state = given | {k: v for k, v in wanted.items() if fresh and k.startswith(fresh)}
-    if isinstance(model, Factorised) and _part(state, "adapter") and not _part(wanted, "adapter"):
+    if isinstance(model, Factorised) and part_of(state, "adapter") and not part_of(wanted, "adapter"):
         with torch.device("meta"):
             wanted |= {f"adapter.{k}": v for k, v in Adapter(model.width).state_dict().items()}
-        _refuse_misfit(label, "this model", wanted, state)
+        refuse_misfit(label, "this model", wanted, state, names)
         model.add_adapter()
         notes.append("adapter installed, as in the file")
-    _refuse_misfit(label, "this model", wanted, state)
+    refuse_misfit(label, "this model", wanted, state, names)
     model.load_state_dict(state)
     return WeightReport(label, "model", len(given), tuple(new), tuple(notes))
 
 
-def _part(state: Mapping[str, Tensor], part: str) -> dict[str, torch.Size]:
-    return {k: v.shape for k, v in state.items() if k.startswith(f"{part}.")}
+def _new_classifier(state: State, wanted: State) -> str:
+    """Why the classifier of a file cannot be used, or '' when it can or when the file is damaged there.
+
+    Whole is a classifier with as many biases as rows; anything else is left for the comparison to tell.
+    """
+    given, own = part_of(state, "head"), part_of(wanted, "head")
+    if given == own:
+        return ""
+    if not given:
+        return "the classifier is new, because the file has none"
+    width = next(shape[1] for name, shape in own.items() if name.endswith("weight"))
+    for name, shape in given.items():
+        other = (
+            name.removesuffix("weight") + "bias" if name.endswith("weight") else name.removesuffix("bias") + "weight"
+        )
+        if other not in given or shape[0] != given[other][0] or (len(shape) > 1 and shape[1:] != (width,)):
+            return ""
+    rows = [", ".join(str(s[0]) for n, s in part.items() if n.endswith("bias")) for part in (given, own)]
+    return f"the classifier is new, because the classes differ ({rows[0]} in the file, {rows[1]} here)"
 
 
-def _refuse_misfit(label: str, what: str, wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
-    lines = difference(wanted, given)
-    if not lines:
-        return
-    heads_only = _part(wanted, "head") != _part(given, "head") and not difference(
-        {k: v for k, v in wanted.items() if not k.startswith("head.")},
-        {k: v for k, v in given.items() if not k.startswith("head.")},
-    )
-    hint = (
-        "\nOnly the classifier differs: start from it with --init, which makes a new classifier." if heads_only else ""
-    )
-    raise UsageError(f"The weights of {label} do not fit {what}:\n" + "\n".join(lines) + hint)
+def _with_counters(wanted: State, state: State) -> tuple[State, int]:
+    """The state with the model's own counters of batches where the file has none, and how many those are."""
+    counters = {k: v for k, v in wanted.items() if k.endswith("num_batches_tracked") and k not in state}
+    return {**state, **counters}, len(counters)
 
 
-def _some(title: str, lines: list[str]) -> list[str]:
-    if not lines:
-        return []
-    more = [f"  ... and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
-    return [f"{len(lines)} {title}:", *lines[:SHOWN], *more]
-
-
-def _check_file(path: Path) -> None:
-    if path.suffix.lower() in PICKLED:
-        raise UsageError(f"{path} is a pickle file. " + CONVERT.format(file=path, stem=path.stem))
-    if not path.is_file():
-        there = [p.name for p in path.parent.glob("*.safetensors")] if path.parent.is_dir() else []
-        near = difflib.get_close_matches(path.name, there, n=3, cutoff=0.3) or there[:3]
-        hint = f" In that folder: {', '.join(near)}." if near else ""
-        raise UsageError(f"There is no weight file {path}.{hint} Give 'hub' or a .safetensors file.")
-
-
-def _not_safetensors(path: Path, error: Exception) -> UsageError:
-    with path.open("rb") as file:
-        start = file.read(2)
-    if start in (b"PK", b"\x80\x02"):
-        return UsageError(f"{path} is a pickle file. " + CONVERT.format(file=path, stem=path.stem))
-    return UsageError(f"{path} is not a whole safetensors file ({error}). Copy or download it again.")
+def _known_layouts(model: VideoModel) -> str:
+    names = ", ".join(dict.fromkeys(layout.name for layout in model.layouts))
+    return f"\nThey were taken for image weights, for their names are none of: ours, {names}." if names else ""
 
 
 def _flush(path: Path) -> None:
@@ -257,7 +254,3 @@ def _flush(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _shape(tensor: Tensor) -> str:
-    return "x".join(map(str, tensor.shape)) or "scalar"

@@ -39,11 +39,12 @@ class Layout:
 
     def translate(self, model: nn.Module, state: Mapping[str, Tensor]) -> State:
         """The tensors under our names. What is unknown keeps its name, for the caller to tell."""
-        renamed = {self._renamed(name): tensor for name, tensor in state.items()}
+        renamed = {self.renamed(name): tensor for name, tensor in state.items()}
         kept = {name: t for name, t in renamed.items() if not any(re.search(drop, name) for drop in self.drop)}
         return self.convert(model, kept) if self.convert else kept
 
-    def _renamed(self, name: str) -> str:
+    def renamed(self, name: str) -> str:
+        """What a name becomes before `convert`."""
         for pattern, replacement in self.rename:
             name = re.sub(pattern, replacement, name)
         return name
