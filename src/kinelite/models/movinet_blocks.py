@@ -1,0 +1,182 @@
+"""Blocks of MoViNet (2103.11511): TensorFlow's padding, norms folded into convolutions, gates, bottlenecks.
+
+Base blocks hold clips ``[b, c, t, h, w]`` and stream blocks frames ``[b*t, c, h, w]``, both with channels last in
+memory: the same numbers in the same order, and the one in which a CPU runs 1x1 and depthwise convolutions fastest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from timm.layers.drop import DropPath
+from torch import Tensor, nn
+
+Clip = Float[Tensor, "b c t h w"]
+Frames = Float[Tensor, "b*t c h w"]
+Frame = Float[Tensor, "b c h w"]
+Maps = Float[Tensor, "n c *t h w"]
+"""A clip, or frames; the last two axes are space."""
+Vectors = Float[Tensor, "b *t c"]
+Activation = Callable[..., Tensor]
+
+
+@dataclass(frozen=True)
+class BlockPlan:
+    """One line of the paper's tables."""
+
+    before: int
+    """Channels of the input."""
+    wide: int
+    """Channels inside."""
+    after: int
+    """Channels of the output."""
+    time: int
+    """Length of the depthwise kernel in frames."""
+    kernel: int
+    """Height and width of the depthwise kernel."""
+    stride: int
+    """In space."""
+
+
+class ConvNorm(nn.Module):
+    """Convolution without bias, batch norm, activation. In space it pads as TensorFlow's SAME does, in time by half.
+
+    A norm that is not learning is folded into the convolution, which spares a pass over the result.
+    """
+
+    def __init__(self, conv: nn.Conv2d | nn.Conv3d, activation: Activation | None) -> None:
+        super().__init__()
+        self.conv = conv
+        norm = nn.BatchNorm3d if isinstance(conv, nn.Conv3d) else nn.BatchNorm2d
+        # Keras counts its momentum from the other end: 0.99.
+        self.norm = norm(conv.out_channels, eps=1e-3, momentum=0.01)
+        self.activation = activation
+
+    def forward(self, x: Maps, gain: Float[Tensor, ""] | None = None) -> Maps:
+        """Height and width divided by the stride, rounded up. A ``gain`` multiplies what comes out of the norm."""
+        learning = self.norm.training
+        if learning:
+            weight, bias = self.conv.weight, None
+        else:
+            weight, bias = self.folded(gain)
+        y, cut = self._convolved(x, weight, bias)
+        if learning:
+            y = self.norm(y) if gain is None else self.norm(y) * gain
+        if self.activation is None:
+            return y
+        # Backward needs what would be overwritten, and what is cut out of a larger tensor should be packed anew.
+        return self.activation(y, inplace=not (cut or torch.is_grad_enabled()))
+
+    def folded(self, gain: Float[Tensor, ""] | None = None) -> tuple[Tensor, Float[Tensor, " c"]]:
+        """Weight and bias of the convolution that does the work of the norm, and of ``gain``, as well."""
+        norm = self.norm
+        scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)  # type: ignore[operator]
+        bias = torch.addcmul(norm.bias, norm.running_mean, scale, value=-1)  # type: ignore[arg-type]
+        if gain is not None:
+            scale, bias = scale * gain, bias * gain
+        return self.conv.weight * scale.reshape(-1, *[1] * (self.conv.weight.ndim - 1)), bias
+
+    def _convolved(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, bool]:
+        stride = self.conv.stride
+        (top, above), (left, before) = (same_padding(x.shape[i], weight.shape[i], stride[i]) for i in (-2, -1))
+        if weight.ndim == 5:
+            pads = (weight.shape[2] // 2, top, left)
+            y = F.conv3d(x, weight, bias, stride, pads, groups=self.conv.groups)
+        else:
+            y = F.conv2d(x, weight, bias, stride, (top, left), groups=self.conv.groups)
+        return (y[..., above:, before:], True) if above or before else (y, False)
+
+
+def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
+    """Zeros on both sides, and outputs to leave out at the start, that together are TensorFlow's SAME.
+
+    SAME puts the odd zero at the end. Where it does, one more window is computed at the start and left out, which is
+    cheaper than a padded copy of the input.
+    """
+    total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+    before = total // 2
+    return (before, 0) if total == 2 * before else (before + stride, 1)
+
+
+def average_pool(x: Maps) -> Maps:
+    """Mean of 3x3 pixels with stride 2 in space, SAME, of those pixels only that are inside."""
+    frames = x if x.ndim == 4 else x.transpose(1, 2).flatten(0, 1)
+    pads = [size % 2 for size in x.shape[-2:]]
+    pooled = F.avg_pool2d(frames, 3, 2, pads, ceil_mode=True, count_include_pad=False)
+    return pooled if x.ndim == 4 else pooled.unflatten(0, (len(x), -1)).transpose(1, 2)
+
+
+class Gate(nn.Module):
+    """Squeeze and excite: from means to one factor per channel."""
+
+    def __init__(self, means: int, narrow: int, channels: int, inner: Activation, outer: Activation) -> None:
+        super().__init__()
+        self.reduce = nn.Linear(means, narrow)
+        self.expand = nn.Linear(narrow, channels)
+        self.inner, self.outer = inner, outer
+
+    def forward(self, means: Vectors) -> Vectors:
+        """Factors from 0 to 1."""
+        return self.outer(self.expand(self.inner(self.reduce(means))))
+
+
+class Bottleneck(nn.Module):
+    """What both kinds of block share: expand, project, times a learned gain that starts at 0, add.
+
+    What a subclass puts between the first two is `depthwise` and `gate`.
+    """
+
+    def __init__(self, plan: BlockPlan, drop_path: float, activation: Activation, *, frames: bool) -> None:
+        super().__init__()
+        self.plan = plan
+        self.expand = pointwise(plan.before, plan.wide, activation, frames=frames)
+        self.project = pointwise(plan.wide, plan.after, None, frames=frames)
+        changes = plan.stride > 1 or plan.before != plan.after
+        self.skip = pointwise(plan.before, plan.after, None, frames=frames) if changes else None
+        self.gain = nn.Parameter(torch.zeros(()))
+        self.drop_path = DropPath(drop_path)
+
+    def joined(self, x: Maps, y: Maps) -> Maps:
+        """The projection of ``y`` added to what goes around the block."""
+        around = x
+        if self.skip is not None:
+            around = self.skip(average_pool(x) if self.plan.stride > 1 else x)
+        y = self.drop_path(self.project(y, self.gain))
+        return y + around if torch.is_grad_enabled() else y.add_(around)
+
+
+class ClipBottleneck(Bottleneck):
+    """The block of the base models: one kernel in space and time, and a gate from the mean of the clip."""
+
+    def __init__(self, plan: BlockPlan, drop_path: float) -> None:
+        super().__init__(plan, drop_path, F.silu, frames=False)
+        kernel, stride = (plan.time, plan.kernel, plan.kernel), (1, plan.stride, plan.stride)
+        conv = nn.Conv3d(plan.wide, plan.wide, kernel, stride, groups=plan.wide, bias=False)
+        self.depthwise = ConvNorm(conv, F.silu)
+        self.gate = Gate(plan.wide, multiple_of_8(plan.wide / 4), plan.wide, F.silu, torch.sigmoid)
+
+    def forward(self, x: Clip) -> Clip:
+        """Half the height and width, rounded up, where the stride is 2."""
+        y = self.depthwise(self.expand(x))
+        return self.joined(x, gated(y, self.gate(y.mean(dim=(2, 3, 4)))))
+
+
+def gated(x: Maps, gate: Vectors) -> Maps:
+    """Each channel times its factor, ``[n, c]`` for maps ``[n, c, ...]``; in place where nothing is lost by it."""
+    gate = gate.reshape(*gate.shape, *[1] * (x.ndim - gate.ndim))
+    return x * gate if torch.is_grad_enabled() else x.mul_(gate)
+
+
+def pointwise(before: int, after: int, activation: Activation | None, *, frames: bool = False) -> ConvNorm:
+    """A 1x1 convolution of clips, or of frames."""
+    return ConvNorm((nn.Conv2d if frames else nn.Conv3d)(before, after, 1, bias=False), activation)
+
+
+def multiple_of_8(width: float) -> int:
+    """The nearest multiple of 8, at least 8; the next one where rounding would take more than a tenth."""
+    near = max(8, int(width + 4) // 8 * 8)
+    return near + 8 if near < 0.9 * width else near

@@ -1,0 +1,96 @@
+"""Causal blocks of MoViNet stream: space, then time over past frames, and means that run along the clip.
+
+Over a clip all frames are computed at once; in a step, one frame is, and past frames and sums come from the state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from kinelite.models.movinet_blocks import (
+    BlockPlan,
+    Bottleneck,
+    ConvNorm,
+    Frame,
+    Frames,
+    Gate,
+    gated,
+    multiple_of_8,
+)
+from kinelite.models.streaming import State
+
+Count = Float[Tensor, "b 1 1 1"]
+
+
+class CausalConv(ConvNorm):
+    """One kernel per channel along time, of this frame and the ``length - 1`` frames before it."""
+
+    def __init__(self, channels: int, length: int) -> None:
+        super().__init__(nn.Conv2d(channels, channels, (length, 1), groups=channels, bias=False), F.hardswish)
+        self.past = length - 1
+
+    def forward(self, frames: Frames, length: int) -> Frames:
+        """Along clips of ``length`` frames; before the first one there are zeros."""
+        h, w = frames.shape[-2:]
+        # Channels last, [b*t, c, h, w] and [b, c, t, h*w] are the same memory.
+        rows = frames.unflatten(0, (-1, length)).transpose(1, 2).flatten(-2)
+        learning = self.norm.training
+        weight, bias = (self.conv.weight, None) if learning else self.folded()
+        y = F.conv2d(F.pad(rows, (0, 0, self.past, 0)), weight, bias, groups=self.conv.groups)
+        y = F.hardswish(self.norm(y) if learning else y, inplace=not torch.is_grad_enabled())
+        return y.unflatten(-1, (h, w)).transpose(1, 2).flatten(0, 1)
+
+    def step(self, frame: Frame, past: Sequence[Frame]) -> Frame:
+        """For one frame, given those before it, oldest first."""
+        weight, bias = self.folded()
+        y = bias[:, None, None]
+        for position, image in enumerate((*past, frame)):
+            y = torch.addcmul(y, image, weight[None, :, 0, position, :, None])
+        return F.hardswish(y, inplace=not torch.is_grad_enabled())
+
+
+class StreamBottleneck(Bottleneck):
+    """The block of the stream models: space and time one after the other, and a gate for each frame.
+
+    The gate sees the mean of all frames until now beside the mean of this one.
+    """
+
+    def __init__(self, plan: BlockPlan, drop_path: float) -> None:
+        super().__init__(plan, drop_path, F.hardswish, frames=True)
+        wide = plan.wide
+        self.depthwise = ConvNorm(nn.Conv2d(wide, wide, plan.kernel, plan.stride, groups=wide, bias=False), F.hardswish)
+        self.temporal = CausalConv(wide, plan.time) if plan.time > 1 else None
+        # relu6(x + 3) / 6, see `kinelite.models.movinet_layouts`.
+        self.gate = Gate(2 * wide, multiple_of_8(wide / 2), wide, F.hardswish, F.hardsigmoid)
+
+    def forward(self, frames: Frames, length: int) -> Frames:
+        """Over clips of ``length`` frames."""
+        y = self.depthwise(self.expand(frames))
+        if self.temporal is not None:
+            y = self.temporal(y, length)
+        means = y.mean(dim=(2, 3)).unflatten(0, (-1, length))
+        gate = self.gate(torch.cat([running_means(means), means], dim=-1))
+        return self.joined(frames, gated(y, gate.flatten(0, 1)))
+
+    def step(self, frame: Frame, state: State, count: Count) -> tuple[Frame, State]:
+        """One frame, given the frames that the temporal convolution looks back to and the sum of means until then."""
+        *past, total = state
+        y = self.depthwise(self.expand(frame))
+        if self.temporal is not None:
+            seen = (*past, y)
+            y, past = self.temporal.step(y, past), list(seen[1:])
+        mean = y.mean(dim=(2, 3), keepdim=True)
+        total = total + mean
+        gate = self.gate(torch.cat([total / count, mean], dim=1).flatten(1))
+        return self.joined(frame, gated(y, gate)), (*past, total)
+
+
+def running_means(means: Float[Tensor, "b t c"]) -> Float[Tensor, "b t c"]:
+    """Mean of the frames until each frame."""
+    counts = torch.arange(1, means.shape[1] + 1, device=means.device, dtype=means.dtype)
+    return means.cumsum(dim=1) / counts[:, None]
