@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from kinelite.errors import SetupError, UsageError, unknown
+from kinelite.models.checkpoints.hub import mend
 
 MAX_DEFAULT_SIZE = 224
 """Encoders made for larger images are built for this size in pixels unless a size is asked for."""
@@ -161,6 +162,8 @@ def timm_weights(name: str) -> dict[str, Tensor]:
     """
     config = encoder_config(name)
     try:
+        if config.hf_hub_id:
+            mend(config.hf_hub_id)
         return timm.create_model(name, pretrained=True, num_classes=0).state_dict()
     except Exception as error:  # whatever fails on the way to the hub, the remedy is the same
         where = f"https://huggingface.co/{config.hf_hub_id}/resolve/main/model.safetensors"

@@ -18,13 +18,26 @@ from torch import Tensor
 from kinelite.errors import UsageError
 from kinelite.models.checkpoints.torch_files import LEGACY, read_torch, without_wrappers
 
-SUFFIXES = (".safetensors", ".pth", ".pyth", ".pt", ".bin", ".ckpt", ".msgpack", ".index", ".tar.gz", ".tgz")
+SUFFIXES = (
+    ".safetensors",
+    ".pth",
+    ".pth.tar",
+    ".pyth",
+    ".pt",
+    ".bin",
+    ".ckpt",
+    ".msgpack",
+    ".index",
+    ".tar.gz",
+    ".tgz",
+)
 KINDS = "safetensors, torch (.pth, .pyth, .pt, .bin, .ckpt), TensorFlow checkpoints (.index, .tar.gz), Flax msgpack"
 PICKLED = tuple(bytes((0x80, protocol)) for protocol in range(2, 6))
 """What a pickle begins with."""
 _PICKLE = (
     "{path} is a plain pickle. To read it would be to run what its maker wrote into it. Where you trust them, convert "
-    "it once: python -c \"import pickle, numpy, torch; w = pickle.load(open('{path}', 'rb'), encoding='latin1'); "
+    'it once: python -c "import numpy, pathlib, pickle, torch; '
+    "w = pickle.loads(pathlib.Path('{path}').read_bytes(), encoding='latin1'); "
     "w = w.get('blobs', w); torch.save({{k: torch.from_numpy(v) for k, v in w.items() "
     "if isinstance(v, numpy.ndarray)}}, '{stem}.pth')\""
 )
@@ -125,12 +138,12 @@ def _tensorflow_prefix(path: Path) -> bool:
 
 
 def _tensorflow(path: Path) -> dict[str, Tensor]:
-    from kinelite.models.checkpoints.tensorflow import read_tensorflow
-
     prefix = path.with_name(path.name.removesuffix(".index").partition(".data-")[0])
     index = prefix.with_name(f"{prefix.name}.index")
     if not index.is_file():
         raise _absent(index)
+    from kinelite.models.checkpoints.tensorflow import read_tensorflow
+
     return read_tensorflow(prefix)
 
 

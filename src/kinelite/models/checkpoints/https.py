@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import http.client
 import json
@@ -136,16 +137,16 @@ def _transfer(address: str, file: Path, part: Path, note: Path) -> None:
             error.close()
             if error.code not in (408, 429, 500, 502, 503, 504):
                 raise _answered(address, file, error.code) from error
-            reason: Exception = error
+            reason = f"the server answered {error.code}"
         except _BROKEN as error:
             _raise_local(error, part)
-            reason = error
+            reason = str(getattr(error, "reason", error)) or type(error).__name__
         else:
             continue
         grown = part.is_file() and part.stat().st_size > before
         failed = 1 if grown else failed + 1
         if failed >= ATTEMPTS:
-            raise _unreachable(address, file, str(getattr(reason, "reason", reason)) or type(reason).__name__)
+            raise _unreachable(address, file, reason)
         time.sleep(RETRY_S * 2 ** (failed - 1))
 
 
@@ -225,12 +226,10 @@ def _write_note(path: Path, note: dict[str, str]) -> None:
 
 def _raise_local(error: BaseException, part: Path) -> None:
     """Raise SetupError when it was this machine's disk that failed, not the network."""
-    if isinstance(error, OSError) and error.filename in (str(part), part):
-        with explained(part.parent):
-            raise error
-    import errno
-
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+    local = isinstance(error, OSError) and (
+        error.filename in (str(part), part) or error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+    )
+    if local:
         with explained(part.parent):
             raise error
 

@@ -81,6 +81,21 @@ def from_hub(address: str, checksum: str = "") -> Path:
     )
 
 
+def mend(repository: str) -> None:
+    """Fetch damaged copies in the hub's cache again, for whoever reads them without a look at their checksum.
+
+    ``repository`` is OWNER/REPOSITORY[@REVISION]. Nothing is asked of the hub while the copies are whole.
+    Raises SetupError when a damaged one cannot be fetched.
+    """
+    from huggingface_hub import try_to_load_from_cache
+
+    name, _, revision = repository.partition("@")
+    for file in USUAL_FILES:
+        cached = try_to_load_from_cache(name, file, revision=revision or None)
+        if isinstance(cached, str) and _damage(Path(cached), ""):
+            _hub_file(name, file, revision or None, "", needed=True)
+
+
 def hub_config(address: str) -> dict[str, Any]:
     """The ``config.json`` beside a file of the hub; empty where there is none, or no way to it."""
     import json
@@ -117,11 +132,13 @@ def _hub_file(repository: str, file: str, revision: str | None, checksum: str, *
 
 def _asked(download: Callable[[bool], Path], again: bool, where: str, needed: bool) -> Path | None:
     """What the hub's client returns, or None for a file that may be absent; its errors as ours."""
-    from huggingface_hub import constants, errors
+    from huggingface_hub import errors
 
     try:
         return download(again)
-    except errors.RemoteEntryNotFoundError as error:
+    except errors.LocalEntryNotFoundError as error:  # not on the hub's answer, but for want of one
+        raise _unreachable(where, again, error) from error
+    except errors.EntryNotFoundError as error:
         if not needed:
             return None
         raise UsageError(f"There is no file of that name on the hub: {where}. {_see(where)}") from error
@@ -135,12 +152,18 @@ def _asked(download: Callable[[bool], Path], again: bool, where: str, needed: bo
     except errors.HFValidationError as error:
         raise UsageError(f"'{where}' is no hub name: {error}") from error
     except Exception as error:  # the client has its own and its HTTP library's; the remedy is the same for all
-        again_because = " again, for the copy in the cache is damaged" if again else ""
-        why = "HF_HUB_OFFLINE is set" if constants.is_offline_mode() else _first_line(error.__cause__ or error)
-        raise SetupError(
-            f"Could not fetch {where}{again_because} ({why}). On a machine with network download {_page(where)} and "
-            f"pass that file: --pretrained {where.rpartition('/')[2]}"
-        ) from error
+        raise _unreachable(where, again, error) from error
+
+
+def _unreachable(where: str, again: bool, error: Exception) -> SetupError:
+    from huggingface_hub import constants
+
+    because = " again, for the copy in the cache is damaged" if again else ""
+    why = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else _first_line(error.__cause__ or error)
+    return SetupError(
+        f"Could not fetch {where}{because} ({why}). On a machine with network download {_page(where)} and pass that "
+        f"file: --pretrained {where.rpartition('/')[2]}"
+    )
 
 
 def _damage(path: Path, checksum: str) -> str | None:

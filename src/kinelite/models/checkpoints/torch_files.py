@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import warnings
 import zipfile
 from argparse import Namespace
 from collections.abc import Mapping
@@ -49,7 +50,8 @@ def read_torch(path: Path) -> dict[str, Tensor]:
         _refuse_other_archives(path)
     try:
         # An open file is not mapped, but its name is no matter to torch, which takes *.safetensors for what it says.
-        with path.open("rb") as file, torch.serialization.safe_globals(_HARMLESS):
+        with path.open("rb") as file, torch.serialization.safe_globals(_HARMLESS), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the pickle's protocol; what it means is said below
             mapped = zipped and path.suffix != ".safetensors"
             found = torch.load(path if mapped else file, map_location="cpu", weights_only=True, mmap=mapped)
     except pickle.UnpicklingError as error:
@@ -120,4 +122,6 @@ def _refused(path: Path, message: str) -> UsageError:
     if what:
         return UsageError(f"{path} is a pickle that holds more than tensors: it names {what}.{convert}")
     reason = message.rpartition("WeightsUnpickler error: ")[2].strip().split("\n")[0] or "unknown content"
+    if reason.startswith("Unsupported operand"):
+        reason = "a pickle protocol above 3, which the safe reader does not take"
     return UsageError(f"{path} is not a whole torch file, or holds more than tensors ({reason}).{convert}")
