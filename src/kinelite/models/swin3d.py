@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torchvision.models.swin_transformer import SwinTransformerBlock
 from torchvision.models.video.swin_transformer import ShiftedWindowAttention3d, SwinTransformer3d
 
+from kinelite.models.biased_attention import biased_attention
 from kinelite.models.checkpoints.layout import Layout
 from kinelite.models.head import Head
 from kinelite.models.model import VideoModel
@@ -59,11 +60,8 @@ class WindowAttention(ShiftedWindowAttention3d):
         tokens = blocks.permute(0, 1, 3, 5, 2, 4, 6, 7).reshape(-1, inside, c)
 
         qkv = self.qkv(tokens).reshape(len(tokens), inside, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
-        bias = self._bias(inside)
-        if any(shift):
-            bias = bias + _mask(grid, window, shift, x).unsqueeze(1)
-            bias = bias.repeat(b, 1, 1, 1) if b > 1 else bias
-        seen = F.scaled_dot_product_attention(*qkv.unbind(), attn_mask=bias)
+        mask = _mask(grid, window, shift, x) if any(shift) else None
+        seen = biased_attention(*qkv.unbind(), self._bias(inside), mask)
         tokens = self.proj(seen.transpose(1, 2).reshape(-1, inside, c))
 
         blocks = tokens.reshape(b, *grid, *window, c).permute(0, 1, 4, 2, 5, 3, 6, 7)
@@ -72,10 +70,10 @@ class WindowAttention(ShiftedWindowAttention3d):
             x = x.roll(shift, (1, 2, 3))
         return x[:, : sides[0], : sides[1], : sides[2]] if any(padding) else x
 
-    def _bias(self, inside: int) -> Float[Tensor, "1 heads n n"]:
+    def _bias(self, inside: int) -> Float[Tensor, "heads n n"]:
         # A window that is cut short in time takes the first rows of the index, as the authors' code does.
         index = self.relative_position_index[:inside, :inside]
-        return self.relative_position_bias_table.t()[:, index].unsqueeze(0)
+        return self.relative_position_bias_table.t()[:, index]
 
 
 def _mask(grid: list[int], window: list[int], shift: list[int], like: Tensor) -> Float[Tensor, "m n n"]:
