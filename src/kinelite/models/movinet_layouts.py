@@ -8,6 +8,7 @@ source means today (its issue 13559) and which TFLite files hold. Our models com
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -114,7 +115,9 @@ def _from_tflite(model: nn.Module, state: State) -> State:
             depthwise = ".depthwise." in name or ".temporal." in name
             tensor = tensor.permute(3, 0, 1, 2) if depthwise else tensor.permute(0, 3, 1, 2)
         if name.endswith(f"{_GATE}bias"):
-            tensor = tensor - 3
+            tensor = tensor - 3  # relu6(x + 3) has its 3 in the bias there
+        if re.search(r"blocks\.\d+\.\d+\.project\.conv", name):
+            tensor = tensor * (0.16667 * 6)  # and ends with that factor in place of a sixth; the projection is linear
         found[name] = tensor
         if name.endswith("norm.bias"):
             norm = name.removesuffix("bias")
@@ -130,7 +133,9 @@ _EPS = 1e-3
 def _in_our_shapes(model: nn.Module, state: State) -> State:
     """Axes of length 1 as we have them; what differs in more than those stays for the caller to tell."""
     own = model.state_dict()
-    return {name: _like(tensor, own.get(name, tensor)) for name, tensor in state.items()}
+    # The classifier is not yet named after its task.
+    flat = {name: tensor.flatten(1) for name, tensor in state.items() if name == "head.weight" and tensor.ndim > 1}
+    return {name: _like(tensor, own.get(name, tensor)) for name, tensor in (state | flat).items()}
 
 
 def _like(tensor: Tensor, own: Tensor) -> Tensor:
