@@ -43,6 +43,17 @@ class DepthwiseConv3d(nn.Conv3d):
         return convolved if shift is None else convolved + shift[:, None, None, None]
 
 
+def depthwise_conv3d(
+    video: Float[Tensor, "b c t h w"], weight: Float[Tensor, "c 1 kt kh kw"], stride: int
+) -> Float[Tensor, "b c t h2 w2"]:
+    """What `DepthwiseConv3d` computes, with a kernel that is made from others."""
+    if _pays(video):
+        convolved: Any = _Depthwise.apply(video, weight, stride)
+        return convolved
+    padding = [size // 2 for size in weight.shape[2:]]
+    return F.conv3d(video, weight, None, (1, stride, stride), padding, groups=len(weight))
+
+
 class _Depthwise(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, video: Tensor, weight: Tensor, stride: int) -> Tensor:
