@@ -25,6 +25,60 @@ def test_unknown_lists_and_patterns(kinelite: Any) -> None:
     kinelite("list").failed(2, "models", "recipes")
 
 
+def test_models_are_listed_with_what_they_cost_and_what_they_start_from(kinelite: Any) -> None:
+    done = kinelite("list", "models", "movinet_a?", "--json")
+    facts = done.json["models"]["movinet_a2"]
+    assert (facts["params_m"], facts["frames"], facts["size"]) == (pytest.approx(4.84, rel=0.005), 16, 224)
+    assert "k600" in facts["pretrained"]
+    (line,) = (line for line in done.out.splitlines() if line.startswith("movinet_a2 "))
+    assert line.split()[:6] == ["movinet_a2", "4.84", f"{facts['gmacs']:.2f}", "16", "x", "224"]
+    assert list(done.json["models"]) == sorted(done.json["models"])
+
+
+def test_models_are_chosen_by_size_and_weights(kinelite: Any) -> None:
+    every = kinelite("list", "models", "--json").json["models"]
+    small = kinelite("list", "models", "--max-params", 5, "--max-gmacs", 3, "--json").json["models"]
+    assert "movinet_a0" in small
+    assert set(small) == {
+        name
+        for name, facts in every.items()
+        if facts["params_m"] and facts["gmacs"] and facts["params_m"] <= 5 and facts["gmacs"] <= 3
+    }
+    begun = kinelite("list", "models", "--pretrained", "--json").json["models"]
+    assert set(begun) == {name for name, facts in every.items() if facts["pretrained"]} < set(every)
+
+
+def test_no_model_that_small_names_the_smallest(kinelite: Any) -> None:
+    done = kinelite("list", "models", "swin3d_?", "--max-params", 1, "--max-gmacs", 1)
+    done.failed(2, "named 'swin3d_?'", "28.158 million parameters (swin3d_t)", "43.88 GMACs (swin3d_t)")
+    kinelite("list", "models", "--max-gmcas", 2).failed(2, "--max-gmacs")
+    kinelite("list", "policies", "--max-gmacs", 2).failed(2, "takes one pattern")
+    kinelite("list", "models", "--help").out.index("--max-params")
+
+
+def test_info_of_a_model_names_its_origin_releases_and_published_scores(kinelite: Any) -> None:
+    done = kinelite("info", "swin3d_t", "--json")
+    text = " ".join(done.out.split())
+    for part in (
+        "weights 107.4 MiB in fp32, 53.7 MiB in bf16 or fp16",
+        "origin torchvision",
+        "difference The lightweight paper",
+        "https://download.pytorch.org/models/swin3d_t-7615ae03.pth",
+        "published 78.8 % top-1 on kinetics400",
+        "43.88 GMACs per clip",
+    ):
+        assert part in text
+    assert done.json["releases"][0]["sha256"] == "7615ae03"
+    # Addresses can be copied: they are not broken over lines.
+    assert all(release["address"] in done.out for release in done.json["releases"])
+
+
+def test_info_takes_a_pattern_that_stands_for_one_model(kinelite: Any) -> None:
+    assert kinelite("info", "vivit_fe_n*", "--json").json["name"] == "vivit_fe_nano"
+    kinelite("info", "movinet_a*").failed(2, "stands for", "movinet_a0, movinet_a0_stream")
+    kinelite("info", "nothing*").failed(2, "Unknown model or set 'nothing*'")
+
+
 def test_info_counts_a_model_and_an_unknown_one_is_answered_with_the_nearest(kinelite: Any) -> None:
     found = kinelite("info", "vivit_fe_nano", "--json").json
     assert found["params_m"] > 0.1

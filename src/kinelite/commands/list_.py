@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from fnmatch import fnmatch
 from typing import Any
 
+from kinelite.commands.list_models import list_models_verb
 from kinelite.errors import UsageError, unknown
 
 Rows = dict[str, str]
@@ -13,28 +15,28 @@ Rows = dict[str, str]
 def main(args: list[str]) -> dict[str, Any]:
     """Print one list; a second word is a pattern such as 'vivit*'."""
     if not args or args[0] in ("-h", "--help"):
-        print(f"usage: kinelite list {'|'.join(LISTS)} [PATTERN]\n\nExample: kinelite list models 'vivit*'")
+        print(
+            f"usage: kinelite list {'|'.join(LISTS)} [PATTERN]\n\nExample: kinelite list models 'vivit*'\n"
+            "Models can be chosen by size: kinelite list models --help"
+        )
         if not args:
             raise UsageError(f"Which list? One of: {', '.join(LISTS)}")
         return {}
     if args[0] not in LISTS:
         raise unknown("list", args[0], LISTS, "kinelite list --help")
-    from fnmatch import fnmatch
-
-    pattern = args[1] if len(args) > 1 else "*"
-    rows = {name: text for name, text in LISTS[args[0]]().items() if fnmatch(name, pattern)}
+    if args[0] == "models":
+        return list_models_verb(args[1:])
+    name, words = args[0], args[1:]
+    if len(words) > 1 or (words and words[0].startswith("-")):
+        raise UsageError(f"'kinelite list {name}' takes one pattern; got {' '.join(words)}.")
+    pattern = words[0] if words else "*"
+    rows = {row: text for row, text in LISTS[name]().items() if fnmatch(row, pattern)}
     if not rows:
-        raise unknown(args[0].rstrip("s"), pattern, LISTS[args[0]](), f"kinelite list {args[0]}")
+        raise unknown(name.rstrip("s"), pattern, LISTS[name](), f"kinelite list {name}")
     width = max(map(len, rows))
-    for name, text in rows.items():
-        print(f"{name:{width}}  {text}")
-    return {args[0]: rows}
-
-
-def _models() -> Rows:
-    from kinelite.models import card, list_models
-
-    return {name: card(name).summary for name in list_models()}
+    for row, text in rows.items():
+        print(f"{row:{width}}  {text}")
+    return {name: rows}
 
 
 def _datasets() -> Rows:
@@ -56,7 +58,7 @@ def _policies() -> Rows:
 
 
 LISTS: dict[str, Callable[[], Rows]] = {
-    "models": _models,
+    "models": dict,  # has flags of its own
     "datasets": _datasets,
     "recipes": _recipes,
     "policies": _policies,

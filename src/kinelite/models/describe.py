@@ -16,9 +16,10 @@ from kinelite.types import InputSpec
 
 
 def describe(model: nn.Module | str) -> dict[str, Any]:
-    """Parameters per part, size of the weights in MiB, GMACs for one clip, and the input, for `kinelite info`.
+    """Parameters per part, size of the weights in MiB (as built, and in a 16-bit type), GMACs for one clip, the input.
 
-    A name is built on the meta device, at 400 classes, so that no memory is taken; its card's facts are then included.
+    For `kinelite info`. A name is built on the meta device, at 400 classes, so that no memory is taken; its card's
+    facts are then included.
     """
     if isinstance(model, str):
         with torch.device("meta"):
@@ -32,6 +33,7 @@ def describe(model: nn.Module | str) -> dict[str, Any]:
         "params": parts,
         "params_m": sum(p.numel() for p in model.parameters()) / 1e6,
         "weights_mib": size_bytes / 2**20,
+        "weights_half_mib": 2 * sum(p.numel() for p in model.parameters()) / 2**20,
         "gmacs": count_gmacs(model, spec),
         "spec": asdict(spec),
     }
