@@ -20,10 +20,8 @@ class DepthwiseConv3d(nn.Conv3d):
     """
 
     def __init__(self, channels: int, kernel: tuple[int, int, int], stride: int = 1) -> None:
-        padding = tuple(size // 2 for size in kernel)
-        super().__init__(
-            channels, channels, kernel, stride=(1, stride, stride), padding=padding, groups=channels, bias=False
-        )
+        padding = (kernel[0] // 2, kernel[1] // 2, kernel[2] // 2)
+        super().__init__(channels, channels, kernel, (1, stride, stride), padding, groups=channels, bias=False)
 
     def forward(self, input: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b c t h2 w2"]:
         """``h2`` is ``h`` over the stride, rounded up."""
@@ -38,7 +36,7 @@ class DepthwiseConv3d(nn.Conv3d):
         """The convolution times ``scale`` plus ``shift``, which costs no pass over the result."""
         weight = self.weight if scale is None else self.weight * scale[:, None, None, None, None]
         if not _pays(video):
-            return F.conv3d(video, weight, shift, self.stride, self.padding, groups=self.groups)
+            return _convolve(video, weight, shift, int(self.stride[-1]))
         convolved: Any = _Depthwise.apply(video, weight, int(self.stride[-1]))
         return convolved if shift is None else convolved + shift[:, None, None, None]
 
@@ -50,8 +48,7 @@ def depthwise_conv3d(
     if _pays(video):
         convolved: Any = _Depthwise.apply(video, weight, stride)
         return convolved
-    padding = [size // 2 for size in weight.shape[2:]]
-    return F.conv3d(video, weight, None, (1, stride, stride), padding, groups=len(weight))
+    return _convolve(video, weight, None, stride)
 
 
 class _Depthwise(torch.autograd.Function):
@@ -59,8 +56,7 @@ class _Depthwise(torch.autograd.Function):
     def forward(ctx: Any, video: Tensor, weight: Tensor, stride: int) -> Tensor:
         ctx.save_for_backward(video, weight)
         ctx.stride = stride
-        padding = [size // 2 for size in weight.shape[2:]]
-        return F.conv3d(video, weight, None, (1, stride, stride), padding, groups=len(weight))
+        return _convolve(video, weight, None, stride)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
@@ -72,18 +68,47 @@ class _Depthwise(torch.autograd.Function):
         return to_video, to_weight, None
 
 
+def _convolve(video: Tensor, weight: Tensor, shift: Tensor | None, stride: int) -> Tensor:
+    padding = [size // 2 for size in weight.shape[2:]]
+    if stride == 1 and weight.shape[-1] == weight.shape[-2] == 1:
+        # Along time alone the pixels of a frame are one row: the 3-D path would be the slow, general one.
+        rows = F.conv2d(_one_row(video), weight[..., 0], shift, 1, padding[:2], groups=len(weight)).permute(0, 2, 3, 1)
+        return rows.reshape(*rows.shape[:2], *video.shape[3:], -1).permute(0, 4, 1, 2, 3)
+    return F.conv3d(video, weight, shift, (1, stride, stride), padding, groups=len(weight))
+
+
+def _one_row(video: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b c t hw"]:
+    """Permuted first: PyTorch sees channels-last memory by strides, those of a single clip too."""
+    rows = video.permute(0, 2, 3, 4, 1)
+    return rows.reshape(*rows.shape[:2], -1, rows.shape[-1]).permute(0, 3, 1, 2)
+
+
 def _to_video(gradient: Tensor, weight: Tensor, stride: int, video: Tensor) -> Tensor:
     if stride > 1:
         spread = torch.zeros_like(video)
         spread[..., ::stride, ::stride] = gradient
         gradient = spread
-    padding = [size // 2 for size in weight.shape[2:]]
-    return F.conv3d(gradient, weight.flip(2, 3, 4), None, 1, padding, groups=len(weight))
+    return _convolve(gradient, weight.flip(2, 3, 4), None, 1)
 
 
 def _to_weight(gradient: Tensor, video: Tensor, weight: Tensor, stride: int) -> Tensor:
     """Step ``k`` of the kernel joined frame ``t + k - half`` of the video and frame ``t`` of the result."""
     channels, _, steps, height, width = weight.shape
+    if height == width == stride == 1:
+        flat = _weight_gradient(
+            _one_row(gradient),
+            _one_row(video),
+            weight[..., 0],
+            None,
+            [1, 1],
+            [steps // 2, 0],
+            [1, 1],
+            False,
+            [0, 0],
+            channels,
+            [False, True, False],
+        )
+        return flat[1].unsqueeze(-1)
     half, frames, result = steps // 2, video.shape[2], torch.zeros_like(weight)
     for k in range(steps):
         shift = k - half
