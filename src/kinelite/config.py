@@ -168,7 +168,8 @@ class TrainConfig:
     model: str = "vivit_fe_ti"
     """Model to train: `kinelite list models`."""
     pretrained: str | None = None
-    """Weights to start from: 'hub', or a safetensors file (image weights of the encoder, or a whole model)."""
+    """Weights to start from: 'hub', a release that `kinelite info MODEL` names, hf:OWNER/REPOSITORY[/FILE], an https
+    address, or a file (image weights of the encoder, or a whole model)."""
     init: str | None = None
     """Run folder or weight file of a finished Kinelite run to start from; its classes may differ."""
     out: Path = Path("runs/train")

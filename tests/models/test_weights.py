@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import timm
@@ -21,6 +23,9 @@ from kinelite.models import (
     save_weights,
 )
 from kinelite.models import encoder as encoder_module
+from kinelite.models.checkpoints.layout import Layout
+from kinelite.models.registry import Release
+from kinelite.models.vivit import ViViTFE
 
 MOVINET = Path(__file__).resolve().parents[3] / "shared" / "weights" / "movinet_a0_stream.cow7.safetensors"
 
@@ -210,3 +215,147 @@ def test_an_encoder_without_published_weights_says_so() -> None:
         load_weights(model, "hub")
     with pytest.raises(UsageError, match="with patch_size 16, embed_dim 96"):
         load_weights(nano(), "hub")
+
+
+def foreign(model: nn.Module, classes: int | None = None) -> dict[str, torch.Tensor]:
+    """The weights of a vivit_fe_nano as the project of `FOREIGN` stores them."""
+    state = {k: v.clone() for k, v in model.state_dict().items()}
+    if classes:
+        state |= {"head.label.weight": torch.ones(classes, 96), "head.label.bias": torch.ones(classes)}
+    names = {"encoder.": "backbone.", "head.label.": "fc."}
+    return {next((n + k.removeprefix(o) for o, n in names.items() if k.startswith(o)), k): v for k, v in state.items()}
+
+
+FOREIGN = Layout(
+    "Elsewhere",
+    marks=(r"^backbone\.blocks\.0\.", r"^fc\."),
+    rename=((r"^backbone\.", "encoder."), (r"^fc\.", "head.")),
+    drop=(r"^queue$",),
+    spec={"mean": (0.1, 0.2, 0.3)},
+)
+
+
+@pytest.fixture
+def layouts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ViViTFE, "layouts", (FOREIGN,))
+
+
+@pytest.mark.usefixtures("layouts")
+def test_a_layout_brings_the_whole_model_its_classifier_and_its_input() -> None:
+    first, second = nano(), nano(seed=1)
+    report = load_weights(second, foreign(first) | {"queue": torch.zeros(3)})
+    assert same(first, second)
+    assert (report.kind, report.loaded, report.new) == ("model", len(first.state_dict()), ())
+    assert second.spec.mean == (0.1, 0.2, 0.3)
+    assert "names of Elsewhere; input mean (0.1, 0.2, 0.3)" in str(report)
+
+
+@pytest.mark.usefixtures("layouts")
+def test_a_classifier_of_other_classes_or_none_stays_new_with_a_note() -> None:
+    first, second = nano(), nano(seed=1)
+    random = second.head["label"].weight.clone()
+    report = load_weights(second, foreign(first, classes=400))
+    assert same(first, second, but=("head.",))
+    assert torch.equal(second.head["label"].weight, random)
+    assert report.new == ("head",)
+    assert "the classifier is new, because the classes differ (400 in the file, 5 here)" in report.notes
+    several = create_model("vivit_fe_nano", heads={"verb": 3, "noun": 4}, frames=8, net=NetConfig(tubelet=2))
+    assert "(400 in the file, 3, 4 here)" in str(load_weights(several, foreign(first, classes=400)))
+
+
+@pytest.mark.usefixtures("layouts")
+def test_a_layout_fits_other_frames() -> None:
+    first, second = nano(frames=8), nano(frames=16, seed=1)
+    assert "temporal positions interpolated from 4 to 8 tubelets" in str(load_weights(second, foreign(first)))
+
+
+@pytest.mark.usefixtures("layouts")
+@pytest.mark.parametrize(
+    ("damage", "line"),
+    [
+        (lambda s: s.pop("backbone.cls_token"), "  encoder.cls_token 1x1x96"),
+        (lambda s: s.update({"backbone.more": torch.zeros(2)}), r"  encoder.more 2 (file: backbone.more)"),
+        (
+            lambda s: s.update({"backbone.cls_token": torch.zeros(1, 1, 97)}),
+            "  encoder.cls_token: file 1x1x97, model 1x1x96 (file: backbone.cls_token)",
+        ),
+        (lambda s: s.pop("fc.bias"), "  head.label.bias 5"),
+        (lambda s: s.update({"fc.bias": torch.zeros(6)}), "  head.label.bias: file 6, model 5 (file: fc.bias)"),
+        (
+            lambda s: s.update({"fc.weight": torch.zeros(5, 95)}),
+            "  head.label.weight: file 5x95, model 5x96 (file: fc.weight)",
+        ),
+    ],
+)
+def test_a_damaged_checkpoint_of_a_layout_is_told_by_our_names_and_its_own(damage: Any, line: str) -> None:
+    state, model = foreign(nano()), nano(seed=1)
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    damage(state)
+    with pytest.raises(UsageError) as error:
+        load_weights(model, state)
+    assert line in str(error.value).splitlines()
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+    assert model.spec.mean != FOREIGN.spec["mean"]
+
+
+def test_a_layout_that_stumbles_over_a_missing_tensor_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def convert(_: nn.Module, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return {"encoder.q": state["encoder.queries"]}
+
+    monkeypatch.setattr(ViViTFE, "layouts", (replace(FOREIGN, convert=convert),))
+    with pytest.raises(UsageError, match=r"names of Elsewhere, but is not whole.*'encoder\.queries' is missing"):
+        load_weights(nano(), foreign(nano()))
+
+
+@pytest.mark.usefixtures("layouts")
+def test_our_own_names_come_before_those_of_a_layout(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ViViTFE, "layouts", (replace(FOREIGN, marks=(r"blocks\.0\.",)),))
+    first, second = nano(), nano(seed=1)
+    assert "names of" not in str(load_weights(second, first.state_dict()))
+    assert same(first, second)
+
+
+@pytest.mark.usefixtures("layouts")
+def test_unknown_names_say_which_are_known() -> None:
+    with pytest.raises(UsageError, match="none of: ours, Elsewhere"):
+        load_weights(nano(), {"stage.0.weight": torch.zeros(1)})
+
+
+def test_counters_of_batches_may_be_missing(tmp_path: Path) -> None:
+    first, second = (create_model("vtn_eff", num_classes=3, frames=4, size=64) for _ in range(2))
+    image = {k.removeprefix("encoder.image."): v for k, v in first.state_dict().items() if ".image." in k}
+    old = {k: v for k, v in image.items() if not k.endswith("num_batches_tracked")}
+    assert len(old) < len(image)
+    assert load_weights(second, old).loaded == len(old)
+    assert torch.equal(second.encoder.image.conv_stem.weight, image["conv_stem.weight"])
+
+
+RELEASE = Release("k5", "", "five, as written", "MIT")
+
+
+def released(monkeypatch: pytest.MonkeyPatch, path: Path, model: nn.Module) -> Any:
+    """A model whose card has one release, the file at ``path``; image weights when the card says so."""
+    save_weights(path, nano())
+    monkeypatch.setattr(model, "card", replace(model.card, releases=(replace(RELEASE, address=str(path)),)))
+    return model
+
+
+def test_a_release_loads_by_name_and_tells_classes_and_licence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = released(monkeypatch, tmp_path / "w.safetensors", nano(seed=1))
+    report = load_weights(model, "k5")
+    assert same(nano(), model)
+    assert report.notes[-2:] == ("classes: five, as written", "licence: MIT")
+    with pytest.raises(UsageError, match=r"Unknown weights 'k55'\. Nearest: k5"):
+        load_weights(model, "k55")
+
+
+def test_hub_is_the_first_release_of_a_model_without_image_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = released(monkeypatch, tmp_path / "w.safetensors", nano(seed=1))
+    load_weights(model, "hub")
+    assert same(nano(), model)
+    x3d = create_model("x3d_xs", frames=4, size=64)
+    monkeypatch.setattr(x3d, "card", replace(x3d.card, releases=()))
+    with pytest.raises(UsageError, match="none of this model"):
+        load_weights(x3d, "hub")

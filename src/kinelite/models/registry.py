@@ -167,7 +167,8 @@ def create_model(
         heads: task -> classes, for several labels per clip: ``{"verb": 97, "noun": 300}``.
         frames: frames per clip (default: the model's own).
         size: height and width in pixels (default: the model's own).
-        pretrained: ``'hub'`` (or True) or a safetensors file, see `load_weights`.
+        pretrained: ``'hub'`` (or True), the name of one of the card's releases, ``hf:OWNER/REPOSITORY``, an https
+            address or a file, see `kinelite.models.weights.load_weights`.
         net: what is built differently from the model's defaults.
 
     Returns:

@@ -52,9 +52,9 @@ def find_weights(source: str, card: Card | None = None) -> Found:
         return Found(from_hub(address, checksum), label, release)
     if re.match(r"https?://", address):
         return Found(fetch(address, checksum), label, release)
-    if card and _looks_like_a_name(source):
+    if card and not release and _looks_like_a_name(source):
         raise unknown("weights", source, ["hub", *releases], f"kinelite info {card.name}")
-    return Found(Path(source), label)
+    return Found(Path(address), label, release)
 
 
 def from_hub(address: str, checksum: str = "") -> Path:
