@@ -61,7 +61,8 @@ class WindowAttention(ShiftedWindowAttention3d):
 
         qkv = self.qkv(tokens).reshape(len(tokens), inside, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
         mask = _mask(grid, window, shift, x) if any(shift) else None
-        seen = biased_attention(*qkv.unbind(), self._bias(inside), mask)
+        q, k, v = qkv.unbind()
+        seen = biased_attention(q, k, v, self._bias(inside), mask)
         tokens = self.proj(seen.transpose(1, 2).reshape(-1, inside, c))
 
         blocks = tokens.reshape(b, *grid, *window, c).permute(0, 1, 4, 2, 5, 3, 6, 7)
