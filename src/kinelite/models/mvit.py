@@ -6,7 +6,7 @@ turns the tokens of each pooling into a video with channels first and back, and 
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torchvision.models.video.mvit import MSBlockConfig, MultiscaleBlock, MViT
 
 from kinelite.errors import UsageError
-from kinelite.models.checkpoints.layout import Layout
+from kinelite.models.checkpoints.mvit import LAYOUTS, MEAN, STD
 from kinelite.models.depthwise import depthwise_conv3d
 from kinelite.models.head import Head
 from kinelite.models.model import VideoModel
@@ -23,15 +23,13 @@ from kinelite.models.registry import Order, Release, Score, register
 from kinelite.types import InputSpec
 
 PAPER = "Multiscale Vision Transformers, arXiv 2104.11227"
-GREY = (0.45, 0.45, 0.45)
-GREY_STD = (0.225, 0.225, 0.225)
 Grid = tuple[int, int, int]
 
 
 class PooledTransformer(MViT):
     """torchvision's MViT without its classifier. ``video [b, c, t, h, w]`` becomes the class token ``[b, d]``."""
 
-    def __init__(self, blocks: list[MSBlockConfig], grid: Grid, stem: dict[str, Grid], drop_path: float) -> None:
+    def __init__(self, blocks: list[MSBlockConfig], grid: Grid, stem: dict[str, Any], drop_path: float) -> None:
         stride = stem["patch_embed_stride"]
         super().__init__(
             spatial_size=(grid[1] * stride[1], grid[2] * stride[2]),
@@ -114,7 +112,7 @@ def _max_pool(tokens: Tensor, thw: Grid, pool: Any) -> Tensor:
 class MultiscaleTransformer(VideoModel):
     """Encoder and head; the vector that is classified is the class token ``[b, d]``."""
 
-    layouts: ClassVar[tuple[Layout, ...]] = ()
+    layouts = LAYOUTS
 
     def forward_features(self, video: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b d"]:
         """The class token. Raises UsageError for other frames or pixels than the positions are made for."""
@@ -152,7 +150,9 @@ def _interpolate(positions: Tensor, old: int, new: int, *, square: bool) -> Tens
     return found[0].t()
 
 
-def build(order: Order, *, width: int, patch: int, blocks: list[MSBlockConfig], stem: dict[str, Grid]) -> Any:
+def build(
+    order: Order, *, width: int, patch: int, blocks: list[MSBlockConfig], stem: dict[str, Any]
+) -> MultiscaleTransformer:
     """The model of an order. Raises UsageError for a size that is no multiple of a patch."""
     net, spec = order.only("drop_path", "dropout"), order.spec
     if spec.size % patch:
@@ -189,12 +189,18 @@ def blocks_of(
     ]
 
 
+_TORCHVISION = "https://download.pytorch.org/models/{}.pth"
+_PYTORCHVIDEO = "https://dl.fbaipublicfiles.com/pytorchvideo/model_zoo/{}.pyth"
+_PYSLOWFAST = "https://dl.fbaipublicfiles.com/pyslowfast/model_zoo/mvit/{}.pyth"
+_CLASSES = "kinetics400, alphabetical"
+
+
 @register(
     summary="MViT-S: 16 blocks in three scales, patches of 3 x 8 x 8; the lightweight benchmark's",
     paper=PAPER,
     licence="no published weights",
     weights="",
-    spec=InputSpec(16, 224, GREY, GREY_STD),
+    spec=InputSpec(16, 224, MEAN, STD),
     params_m=26.038,
     source="counted from the paper's table; the paper says 26.1M",
     gmacs=29.95,
@@ -216,21 +222,25 @@ def mvit_s(order: Order) -> MultiscaleTransformer:
     paper=PAPER,
     licence="BSD-3-Clause (torchvision)",
     weights="",
-    spec=InputSpec(16, 224, GREY, GREY_STD, "dense", 4, "crop"),
+    spec=InputSpec(16, 224, MEAN, STD, "dense", 4, "crop"),
     params_m=36.611,
     source="torchvision",
     gmacs=70.60,
     origin="Parameters and blocks are torchvision's; pooling and attention are computed here, for speed",
     releases=(
-        Release(
-            "k400",
-            "https://download.pytorch.org/models/mvit_v1_b-dbeb1030.pth",
-            "kinetics400, alphabetical",
-            "BSD-3-Clause (code); weights by the authors of PyTorchVideo, Apache-2.0",
-            "dbeb1030",
-        ),
+        Release("k400", _TORCHVISION.format("mvit_v1_b-dbeb1030"), _CLASSES, "BSD-3-Clause", "dbeb1030"),
+        Release("k400_pytorchvideo", _PYTORCHVIDEO.format("kinetics/MVIT_B_16x4"), _CLASSES, "Apache-2.0"),
+        Release("k400_32f", _PYTORCHVIDEO.format("kinetics/MVIT_B_32x3_f294077834"), _CLASSES, "Apache-2.0"),
+        Release("k400_32f_pyslowfast", _PYSLOWFAST.format("k400"), _CLASSES, "Apache-2.0"),
+        Release("k600_32f_pyslowfast", _PYSLOWFAST.format("k600"), "kinetics600, alphabetical", "Apache-2.0"),
     ),
-    scores=(Score("kinetics400", 78.477, "16 frames at 7.5 per second, 5 clips, 224", "torchvision, k400"),),
+    scores=(
+        Score("kinetics400", 78.477, "16 frames at 7.5 per second, 5 clips, 224", "torchvision, k400"),
+        Score("kinetics400", 78.85, "16 frames every 4, 5 clips x 1 crop, 224", "PyTorchVideo, k400_pytorchvideo"),
+        Score("kinetics400", 80.30, "32 frames every 3, 5 clips x 1 crop, 224", "PyTorchVideo, k400_32f"),
+        Score("kinetics400", 80.4, "32 frames every 3, 5 clips x 1 crop, 224", "PySlowFast, k400_32f_pyslowfast"),
+        Score("kinetics600", 83.9, "32 frames every 3, 5 clips x 1 crop, 224", "PySlowFast, k600_32f_pyslowfast"),
+    ),
 )
 def mvit_b(order: Order) -> MultiscaleTransformer:
     """96 channels in the first block, 192 in 2, 384 in 11, 768 in 2; 96 per head."""
