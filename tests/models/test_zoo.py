@@ -69,7 +69,7 @@ def test_head_of_features_is_forward_and_clips_do_not_see_each_other(name: str) 
         torch.testing.assert_close(flat(model.head(features)), both)
         alone = torch.cat([flat(model(video[i : i + 1])) for i in range(2)])
     torch.testing.assert_close(alone, both, atol=1e-4, rtol=1e-4)
-    assert not torch.allclose(both[0], both[1])
+    assert not torch.equal(both[0], both[1])
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -160,7 +160,12 @@ def test_card_is_complete(name: str) -> None:
     assert len({release.name for release in facts.releases}) == len(facts.releases)
 
 
-STREAMING = [name for name in MODELS if isinstance(create_model(name, num_classes=2), StreamingModel)]
+def is_streaming(name: str) -> bool:
+    with torch.device("meta"):
+        return isinstance(create_model(name), StreamingModel)
+
+
+STREAMING = [name for name in MODELS if is_streaming(name)]
 
 
 @pytest.mark.parametrize("name", STREAMING)
