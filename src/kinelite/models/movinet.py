@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from kinelite.errors import UsageError
 from kinelite.models.head import Head, Logits
 from kinelite.models.model import VideoModel
-from kinelite.models.movinet_blocks import BlockPlan, ClipBottleneck, ConvNorm, Frame, pointwise
+from kinelite.models.movinet_blocks import BlockPlan, ClipBottleneck, ConvNorm, pointwise
 from kinelite.models.movinet_layouts import BASE_LAYOUTS, STREAM_LAYOUTS
 from kinelite.models.movinet_stream import StreamBottleneck
 from kinelite.models.registry import Order, Release, Score, register
@@ -134,7 +134,7 @@ class MovinetStream(StreamingModel):
         """All zeros: before the first frame there is nothing."""
         return self._zeros(self._shapes(batch, (self.spec.size, self.spec.size)))
 
-    def step(self, frame: Frame, state: State | None = None) -> tuple[Logits, State]:
+    def step(self, frame: Float[Tensor, "b c h w"], state: State | None = None) -> tuple[Logits, State]:
         """Logits after one more frame, and the new state; the given one is not changed. None starts a clip.
 
         Raises UsageError while training, and for a state that was made for frames of another batch or size.
@@ -151,7 +151,7 @@ class MovinetStream(StreamingModel):
         count, kept = count + 1, []
         x = self.encoder.stem(frame.contiguous(memory_format=torch.channels_last))
         for block in self.encoder.each_block():
-            x, new = block.step(x, rest[: block.plan.time], count)
+            x, new = block.step(x, tuple(rest[: block.plan.time]), count)
             rest, kept = rest[block.plan.time :], [*kept, *new]
         total = rest[0] + self.encoder.project(x).mean(dim=(2, 3), keepdim=True)
         features = F.silu(self.dense((total / count).flatten(1)))

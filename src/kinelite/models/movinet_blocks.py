@@ -15,12 +15,12 @@ from jaxtyping import Float
 from timm.layers.drop import DropPath
 from torch import Tensor, nn
 
-Clip = Float[Tensor, "b c t h w"]
-Frames = Float[Tensor, "b*t c h w"]
-Frame = Float[Tensor, "b c h w"]
 Maps = Float[Tensor, "n c *t h w"]
 """A clip, or frames; the last two axes are space."""
-Vectors = Float[Tensor, "b *t c"]
+NewMaps = Float[Tensor, "n c2 *t h2 w2"]
+"""What became of them."""
+Vectors = Float[Tensor, "n *t c"]
+NewVectors = Float[Tensor, "n *t c2"]
 Activation = Callable[..., Tensor]
 
 
@@ -56,7 +56,7 @@ class ConvNorm(nn.Module):
         self.norm = norm(conv.out_channels, eps=1e-3, momentum=0.01)
         self.activation = activation
 
-    def forward(self, x: Maps, gain: Float[Tensor, ""] | None = None) -> Maps:
+    def forward(self, x: Maps, gain: Float[Tensor, ""] | None = None) -> NewMaps:
         """Height and width divided by the stride, rounded up. A ``gain`` multiplies what comes out of the norm."""
         learning = self.norm.training
         if learning:
@@ -102,7 +102,7 @@ def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
     return (before, 0) if total == 2 * before else (before + stride, 1)
 
 
-def average_pool(x: Maps) -> Maps:
+def average_pool(x: Maps) -> Float[Tensor, "n c *t h2 w2"]:
     """Mean of 3x3 pixels with stride 2 in space, SAME, of those pixels only that are inside."""
     frames = x if x.ndim == 4 else x.transpose(1, 2).flatten(0, 1)
     pads = [size % 2 for size in x.shape[-2:]]
@@ -119,7 +119,7 @@ class Gate(nn.Module):
         self.expand = nn.Linear(narrow, channels)
         self.inner, self.outer = inner, outer
 
-    def forward(self, means: Vectors) -> Vectors:
+    def forward(self, means: Vectors) -> NewVectors:
         """Factors from 0 to 1."""
         return self.outer(self.expand(self.inner(self.reduce(means))))
 
@@ -140,7 +140,7 @@ class Bottleneck(nn.Module):
         self.gain = nn.Parameter(torch.zeros(()))
         self.drop_path = DropPath(drop_path)
 
-    def joined(self, x: Maps, y: Maps) -> Maps:
+    def joined(self, x: Maps, y: NewMaps) -> Float[Tensor, "n c3 *t h2 w2"]:
         """The projection of ``y`` added to what goes around the block."""
         around = x
         if self.skip is not None:
@@ -159,13 +159,13 @@ class ClipBottleneck(Bottleneck):
         self.depthwise = ConvNorm(conv, F.silu)
         self.gate = Gate(plan.wide, multiple_of_8(plan.wide / 4), plan.wide, F.silu, torch.sigmoid)
 
-    def forward(self, x: Clip) -> Clip:
+    def forward(self, x: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b c2 t h2 w2"]:
         """Half the height and width, rounded up, where the stride is 2."""
         y = self.depthwise(self.expand(x))
         return self.joined(x, gated(y, self.gate(y.mean(dim=(2, 3, 4)))))
 
 
-def gated(x: Maps, gate: Vectors) -> Maps:
+def gated(x: Maps, gate: Float[Tensor, "n c"]) -> Maps:
     """Each channel times its factor, ``[n, c]`` for maps ``[n, c, ...]``; in place where nothing is lost by it."""
     gate = gate.reshape(*gate.shape, *[1] * (x.ndim - gate.ndim))
     return x * gate if torch.is_grad_enabled() else x.mul_(gate)

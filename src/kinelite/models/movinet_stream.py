@@ -16,15 +16,16 @@ from kinelite.models.movinet_blocks import (
     BlockPlan,
     Bottleneck,
     ConvNorm,
-    Frame,
-    Frames,
     Gate,
     gated,
     multiple_of_8,
 )
 from kinelite.models.streaming import State
 
-Count = Float[Tensor, "b 1 1 1"]
+Frames = Float[Tensor, "n c h w"]
+"""``n`` is clips times frames, in a step clips."""
+NewFrames = Float[Tensor, "n c2 h2 w2"]
+Count = Float[Tensor, "n 1 1 1"]
 
 
 class CausalConv(ConvNorm):
@@ -45,7 +46,7 @@ class CausalConv(ConvNorm):
         y = F.hardswish(self.norm(y) if learning else y, inplace=not torch.is_grad_enabled())
         return y.unflatten(-1, (h, w)).transpose(1, 2).flatten(0, 1)
 
-    def step(self, frame: Frame, past: Sequence[Frame]) -> Frame:
+    def step(self, frame: Frames, past: Sequence[Frames]) -> Frames:
         """For one frame, given those before it, oldest first."""
         weight, bias = self.folded()
         y = bias[:, None, None]
@@ -68,7 +69,7 @@ class StreamBottleneck(Bottleneck):
         # relu6(x + 3) / 6, see `kinelite.models.movinet_layouts`.
         self.gate = Gate(2 * wide, multiple_of_8(wide / 2), wide, F.hardswish, F.hardsigmoid)
 
-    def forward(self, frames: Frames, length: int) -> Frames:
+    def forward(self, frames: Frames, length: int) -> NewFrames:
         """Over clips of ``length`` frames."""
         y = self.depthwise(self.expand(frames))
         if self.temporal is not None:
@@ -77,7 +78,7 @@ class StreamBottleneck(Bottleneck):
         gate = self.gate(torch.cat([running_means(means), means], dim=-1))
         return self.joined(frames, gated(y, gate.flatten(0, 1)))
 
-    def step(self, frame: Frame, state: State, count: Count) -> tuple[Frame, State]:
+    def step(self, frame: Frames, state: State, count: Count) -> tuple[NewFrames, State]:
         """One frame, given the frames that the temporal convolution looks back to and the sum of means until then."""
         *past, total = state
         y = self.depthwise(self.expand(frame))
