@@ -11,7 +11,7 @@ if not (folder := os.environ.get("KINELITE_PEER_PYTORCHVIDEO")):
     sys.exit("Set KINELITE_PEER_PYTORCHVIDEO to a checkout of github.com/facebookresearch/pytorchvideo.")
 sys.path.insert(0, folder)
 
-from pytorchvideo.models.x3d import create_x3d  # noqa: E402  # pyright: ignore[reportMissingImports]
+from pytorchvideo.models.x3d import create_x3d  # pyright: ignore[reportMissingImports]
 
 
 def build(frames: int, size: int, classes: int) -> nn.Module:

@@ -19,6 +19,7 @@ from kinelite.models.x3d_layouts import MEAN, PYSLOWFAST, PYTORCHVIDEO, STD
 from kinelite.types import InputSpec
 
 Video = Float[Tensor, "b c t h w"]
+Smaller = Float[Tensor, "b d t h2 w2"]
 X3D_PAPER = "X3D: Expanding Architectures for Efficient Video Recognition, arXiv 2004.04730"
 WIDTHS = (24, 48, 96, 192)
 FEATURES = 2048
@@ -30,11 +31,11 @@ class Pointwise(nn.Linear):
     def __init__(self, before: int, after: int) -> None:
         super().__init__(before, after, bias=False)
 
-    def forward(self, input: Video) -> Video:
+    def forward(self, input: Video) -> Float[Tensor, "b d t h w"]:
         """The convolution alone, in channels-last memory."""
         return F.linear(input.permute(0, 2, 3, 4, 1), self.weight).permute(0, 4, 1, 2, 3)
 
-    def normed(self, video: Video, norm: nn.BatchNorm3d) -> Video:
+    def normed(self, video: Video, norm: nn.BatchNorm3d) -> Float[Tensor, "b d t h w"]:
         """The normalised result, in channels-last memory."""
         if norm.training:
             return norm(self(video))
@@ -73,7 +74,7 @@ class X3DBlock(nn.Module):
         self.shortcut_norm = nn.BatchNorm3d(after) if before != after else None
         self.stride = stride
 
-    def forward(self, video: Video) -> Video:
+    def forward(self, video: Video) -> Smaller:
         """Half the height and width, rounded up, where the stride is 2."""
         hidden = F.relu_(self.expand.normed(video, self.expand_norm))
         if self.depthwise_norm.training:
@@ -89,7 +90,7 @@ class X3DBlock(nn.Module):
         hidden += self._around(video)
         return F.relu_(hidden)
 
-    def _around(self, video: Video) -> Video:
+    def _around(self, video: Video) -> Smaller:
         if self.shortcut is None:
             return video
         thinned = video[..., :: self.stride, :: self.stride]
@@ -107,7 +108,7 @@ class X3DStem(nn.Module):
         self.time = DepthwiseConv3d(width, (5, 1, 1))
         self.norm = nn.BatchNorm3d(width)
 
-    def forward(self, video: Video) -> Video:
+    def forward(self, video: Video) -> Smaller:
         """``[b, width, t, h / 2, w / 2]``."""
         # As single frames: PyTorch has no fast 3-D path for three channels.
         frames = _frames(video.contiguous(memory_format=torch.channels_last_3d))
@@ -201,7 +202,9 @@ def folded(norm: nn.BatchNorm3d) -> tuple[Float[Tensor, " c"], Float[Tensor, " c
     return scale, norm.bias - mean * scale
 
 
-def _shifted_product(video: Video, weight: Tensor, shift: Tensor) -> Video:
+def _shifted_product(
+    video: Video, weight: Float[Tensor, "d c"], shift: Float[Tensor, " d"]
+) -> Float[Tensor, "b d t h w"]:
     """A 1x1 convolution of the frames: it adds the shift as it writes the result, where `F.linear` needs a pass."""
     frames = F.conv2d(_frames(video), weight[:, :, None, None], shift)
     return _clips(frames, len(video))
