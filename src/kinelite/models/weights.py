@@ -157,7 +157,7 @@ def _load_image(model: VideoModel, state: State, label: str) -> WeightReport:
     model.encoder.load_state_dict(encoder | fitted)
     own = model.state_dict()
     # A part of the encoder that image weights do not have is named after its last words: time_embed, temporal_fc.
-    within = sorted({k.rsplit(".", 2)[-2] for k in encoder if k not in wanted})
+    within = sorted({k.rpartition(".")[0].rpartition(".")[2] or k for k in encoder if k not in wanted})
     new = [*within, *(part for part in dict.fromkeys(k.split(".")[0] for k in own) if part != "encoder")]
     return WeightReport(label, "image", len(fitted) - counters, tuple(new), tuple(notes))
 
