@@ -52,6 +52,15 @@ def test_round_trip_with_metadata(tmp_path: Path) -> None:
     assert [p.name for p in (tmp_path / "new").iterdir()] == ["model.safetensors"]
 
 
+def test_mean_and_deviation_of_a_run_come_with_its_weights(tmp_path: Path) -> None:
+    mean = (0.45, 0.45, 0.45)
+    save_weights(tmp_path / "w.safetensors", nano(), {"spec": {"mean": mean, "std": (0.5, 0.5, 0.5), "frames": 99}})
+    model = nano(seed=1)
+    report = load_weights(model, tmp_path / "w.safetensors")
+    assert (model.spec.mean, model.spec.frames) == (mean, 8)
+    assert report.notes == (f"input mean {mean}, as the weights were trained",)
+
+
 def test_files_of_other_programs_have_no_metadata(tmp_path: Path) -> None:
     save_file({"a": torch.zeros(2)}, tmp_path / "other.safetensors")
     assert read_metadata(tmp_path / "other.safetensors") == {}

@@ -22,8 +22,9 @@ class EvalFlags:
     Example: kinelite eval runs/mine --data folder:clips/ --views 4x3
     """
 
-    run: Annotated[Path, tyro.conf.Positional]
-    """Run folder, or a weight file that kinelite train wrote."""
+    run: Annotated[str, tyro.conf.Positional]
+    """Run folder, a weight file that kinelite train wrote (also hf:OWNER/REPOSITORY/FILE or an https address), or
+    published weights as MODEL@WEIGHTS: swin3d_t@k400."""
     data: str | None = None
     """Set of clips (default: the one that the run was trained on)."""
     on: str = "val"

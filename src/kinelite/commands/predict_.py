@@ -19,8 +19,9 @@ class PredictFlags:
     Example: kinelite predict runs/mine a.mp4 holiday/ 'takes/*.mov' --top 3 --csv labels.csv
     """
 
-    run: Annotated[Path, tyro.conf.Positional]
-    """Run folder, or a weight file that kinelite train wrote."""
+    run: Annotated[str, tyro.conf.Positional]
+    """Run folder, a weight file that kinelite train wrote (also hf:OWNER/REPOSITORY/FILE or an https address), or
+    published weights as MODEL@WEIGHTS: swin3d_t@k400."""
     clips: Annotated[tuple[str, ...], tyro.conf.Positional]
     """Files, folders (searched for videos) and patterns."""
     top: int = 5

@@ -6,7 +6,7 @@ import fnmatch
 import importlib
 import pkgutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from torch import nn
@@ -32,6 +32,8 @@ class Release:
     licence: str
     sha256: str = ""
     """Checksum of the file, or its first digits where the publisher gives no more; the hub has its own."""
+    spec: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of the `InputSpec` that it was trained with where the card's differ: {"frames": 8}."""
 
 
 @dataclass(frozen=True)
@@ -99,10 +101,10 @@ class Order:
 
         Raises UsageError naming what this model takes.
         """
-        for field in fields(NetConfig):
-            if field.name not in taken and getattr(self.net, field.name) != field.default:
+        for option in fields(NetConfig):
+            if option.name not in taken and getattr(self.net, option.name) != option.default:
                 takes = ", ".join(f"net.{name}" for name in taken) or "no net.* options"
-                raise UsageError(f"{self.card.name} has no net.{field.name}; it takes {takes}.")
+                raise UsageError(f"{self.card.name} has no net.{option.name}; it takes {takes}.")
         for name in ("drop_path", "dropout"):
             if not 0 <= (getattr(self.net, name) or 0) < 1:
                 raise UsageError(f"net.{name} must be from 0 to below 1; got {getattr(self.net, name)}.")

@@ -67,15 +67,28 @@ def load_weights(
         UsageError: no such file, not weights, or a misfit (with the difference). The model is unchanged.
         SetupError: the file cannot be fetched.
     """
-    state, label, remark = _read(model, source)
+    state, label, remark, file = _read(model, source)
     layout = None if _ours(model, state) else find_layout(getattr(model, "layouts", ()), state)
     if layout:
         report = _load_layout(model, layout, state, label)
     elif any(key.startswith("encoder.") for key in state) or not isinstance(model, VideoModel):
         report = _load_whole(model, state, label, [], allow_new_head)
+        remark += _as_trained(model, file)
     else:
         report = _load_image(model, state, label)
     return replace(report, notes=(*report.notes, *remark))
+
+
+def classifier_size(model: Any, state: Mapping[str, Tensor]) -> int | None:
+    """Classes of the only classifier in weights for ``model``, by its own names or those of its layouts.
+
+    None when there is none, or one for each of several tasks.
+    """
+    layout = None if _ours(model, state) else find_layout(getattr(model, "layouts", ()), state)
+    if layout:
+        state = _translated(model, layout, state, "The file")
+    biases = [shape for name, shape in part_of(state, "head").items() if name.endswith("bias")]
+    return biases[0][0] if len(biases) == 1 else None
 
 
 def read_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
@@ -122,17 +135,19 @@ def save_weights(
             partial.unlink()
 
 
-def _read(model: Any, source: str | os.PathLike[str] | Mapping[str, Tensor]) -> tuple[State, str, tuple[str, ...]]:
-    """Tensors, what to call them, and what to say of them."""
+def _read(
+    model: Any, source: str | os.PathLike[str] | Mapping[str, Tensor]
+) -> tuple[State, str, tuple[str, ...], Path | None]:
+    """Tensors, what to call them, what to say of them, and the file that they are from."""
     if isinstance(source, Mapping):
-        return dict(source), "memory", ()
+        return dict(source), "memory", (), None
     card = getattr(model, "card", None)
     if source == "hub":
         plan = getattr(model, "plan", None)
         if getattr(model, "image", ""):
-            return timm_weights(model.image), model.image, ()
+            return timm_weights(model.image), model.image, (), None
         if isinstance(plan, EncoderPlan) and not (card and card.releases and not card.weights):
-            return hub_weights(plan), plan.name, ()
+            return hub_weights(plan), plan.name, (), None
         if not (card and card.releases):
             raise UsageError(
                 "'hub' stands for published weights, and there are none of this model. Pass a file of weights."
@@ -140,10 +155,19 @@ def _read(model: Any, source: str | os.PathLike[str] | Mapping[str, Tensor]) -> 
         source = card.releases[0].name
     found = find_weights(str(source), card)
     remark = (f"classes: {found.release.classes}", f"licence: {found.release.licence}") if found.release else ()
-    return read_checkpoint(found.path), found.label, remark
+    return read_checkpoint(found.path), found.label, remark, found.path
 
 
-def _ours(model: nn.Module, state: State) -> bool:
+def _as_trained(model: Any, file: Path | None) -> tuple[str, ...]:
+    """Give a model the mean and standard deviation that the header of one of our own files names, and say so."""
+    given = read_metadata(file).get("spec", {}) if file and file.suffix == ".safetensors" else {}
+    named = {k: tuple(given[k]) for k in ("mean", "std") if k in given}
+    changed = {k: v for k, v in named.items() if getattr(model.spec, k) != v}
+    model.spec = replace(model.spec, **changed)
+    return tuple(f"input {k} {v}, as the weights were trained" for k, v in changed.items())
+
+
+def _ours(model: nn.Module, state: Mapping[str, Tensor]) -> bool:
     """Whether the names are this model's own, though perhaps of another size; some are also marks of a layout."""
     return 2 * len(model.state_dict().keys() & state.keys()) > len(state)
 
@@ -165,13 +189,7 @@ def _load_image(model: VideoModel, state: State, label: str) -> WeightReport:
 def _load_layout(model: Any, layout: Layout, state: State, label: str) -> WeightReport:
     """Weights of another project. Their classifier is taken if it has as many classes, else it stays new."""
     names = {layout.renamed(name): name for name in state}
-    try:
-        state = layout.translate(model, state)
-    except UsageError:
-        raise
-    except Exception as error:  # a damaged file: what a conversion expects is missing or of another shape
-        what = f"{error} is missing" if isinstance(error, KeyError) else str(error)
-        raise UsageError(f"{label} has names of {layout.name}, but is not whole or of another size: {what}.") from error
+    state = _translated(model, layout, state, label)
     for name in ("weight", "bias"):
         if f"head.{name}" in state and len(model.head) == 1:
             ours = f"head.{next(iter(model.head))}.{name}"
@@ -183,6 +201,16 @@ def _load_layout(model: Any, layout: Layout, state: State, label: str) -> Weight
     model.spec = replace(model.spec, **changed)
     notes = [f"input {k} {v}, as the weights were trained" for k, v in changed.items()]
     return replace(report, loaded=report.loaded - counters, notes=(*report.notes, *notes))
+
+
+def _translated(model: Any, layout: Layout, state: Mapping[str, Tensor], label: str) -> State:
+    try:
+        return layout.translate(model, state)
+    except UsageError:
+        raise
+    except Exception as error:  # a damaged file: what a conversion expects is missing or of another shape
+        what = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        raise UsageError(f"{label} has names of {layout.name}, but is not whole or of another size: {what}.") from error
 
 
 def _load_whole(

@@ -60,5 +60,5 @@ def load(run: Run | str | Path, device: str = "cpu") -> Trained:
     return load_trained(_folder(run), device)
 
 
-def _folder(run: Run | str | Path) -> Path:
-    return run.folder if isinstance(run, Run) else Path(run)
+def _folder(run: Run | str | Path) -> str | Path:
+    return run.folder if isinstance(run, Run) else run

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from kinelite.config import NetConfig, TrainConfig, from_json, to_json
 from kinelite.data.manifest import Manifest
 from kinelite.errors import UsageError
 from kinelite.models import create_model
+from kinelite.models.checkpoints.hub import find_weights
 from kinelite.models.weights import load_weights, read_metadata, save_weights
 from kinelite.records import replace_bytes
 from kinelite.types import InputSpec
@@ -36,7 +38,7 @@ class Trained:
     source: Path
     """The weight file."""
     folder: Path
-    """The run folder (that of the file, when a file was given)."""
+    """The run folder (that of the file, when a file was given; one below runs/ for what was fetched)."""
 
 
 def save_trained(part: Part, manifest: Manifest, config: TrainConfig, out: Path) -> Path:
@@ -53,17 +55,25 @@ def save_trained(part: Part, manifest: Manifest, config: TrainConfig, out: Path)
 
 
 def load_trained(run: str | Path, device: str | torch.device = "cpu") -> Trained:
-    """The model of a run folder or weight file, in evaluation mode.
+    """The model of a run folder, of a weight file (also hf:OWNER/REPOSITORY/FILE or an https address) that kinelite
+    train wrote, or of published weights (MODEL@WEIGHTS, see `kinelite.train.published`), in evaluation mode.
 
-    Raises UsageError when there is none, naming what was looked for.
+    Raises UsageError when there is none, naming what was looked for; SetupError when it cannot be fetched.
     """
-    given = Path(run)
+    from kinelite.train.published import load_published, names_published
+
+    if names_published(str(run)):
+        return load_published(str(run), device)
+    given, folder = Path(run), None
+    if str(run).startswith(("hf:", "https:", "http:")):
+        given, folder = find_weights(str(run)).path, Path("runs") / re.sub(r"[^\w.@-]+", "-", str(run))
     path = given / FILE if given.is_dir() else given
     if not path.is_file():
         unfinished = " The run is unfinished: repeat its train command." if (given / "checkpoints").is_dir() else ""
         raise UsageError(
             f"No trained model at '{run}': looked for {path}.{unfinished} "
-            "Train one with: kinelite train sfa --data SPEC"
+            "Train one with: kinelite train sfa --data SPEC, or name published weights: MODEL@WEIGHTS, "
+            "as kinelite list models --pretrained shows them"
         )
     header = read_metadata(path)
     missing = {"model", "net", "spec", "tasks"} - set(header)
@@ -79,7 +89,7 @@ def load_trained(run: str | Path, device: str | torch.device = "cpu") -> Trained
     model: Any = create_model(header["model"], heads=heads, frames=spec.frames, size=spec.size, net=net)
     load_weights(model, str(path))
     model.spec = spec
-    return Trained(model.to(device).eval(), spec, tasks, header["model"], path, path.parent)
+    return Trained(model.to(device).eval(), spec, tasks, header["model"], path, folder or path.parent)
 
 
 def save_best(out: Path, part: Part) -> None:

@@ -1,0 +1,95 @@
+"""MODEL@WEIGHTS: published weights label clips and are scored, with class names where somebody gives them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from kinelite.errors import UsageError
+from kinelite.models import create_model, registry
+from kinelite.models.checkpoints.hub import Found
+from kinelite.models.registry import Release
+from kinelite.train import published
+from kinelite.train.published import class_names, names_published
+from kinelite.train.trained import load_trained
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    """movinet_a0 with 7 classes under our names."""
+    torch.manual_seed(0)
+    save_file(create_model("movinet_a0", num_classes=7).state_dict(), tmp_path / "w.safetensors")
+    return tmp_path / "w.safetensors"
+
+
+@pytest.fixture
+def release(weights: Path, monkeypatch: pytest.MonkeyPatch) -> Release:
+    """A release of movinet_a0 that is this file."""
+    made = Release("k7", str(weights), "seven, as written", "MIT", spec={"frames": 5, "sampling": "dense"})
+    facts, build = registry._find("movinet_a0")
+    monkeypatch.setitem(registry._MODELS, "movinet_a0", (replace(facts, releases=(made,)), build))
+    return made
+
+
+def test_a_release_is_a_trained_model_at_its_own_input(release: Release) -> None:
+    with pytest.warns(UserWarning, match="does not name its 7 classes; they are numbers, numbered as in: seven"):
+        trained = load_trained("movinet_a0@k7")
+    assert (trained.name, trained.spec.frames, trained.spec.sampling) == ("movinet_a0", 5, "dense")
+    assert trained.tasks == {"label": tuple("0123456")}
+    assert not trained.model.training
+    torch.manual_seed(0)
+    assert torch.equal(trained.model.state_dict()["encoder.stem.conv.weight"], first_kernel())
+
+
+def first_kernel() -> torch.Tensor:
+    return create_model("movinet_a0", num_classes=7).state_dict()["encoder.stem.conv.weight"]
+
+
+def test_a_file_of_a_model_and_what_is_wrong_with_a_name(weights: Path) -> None:
+    with pytest.warns(UserWarning, match="they are numbers"):
+        assert len(load_trained(f"movinet_a0@{weights}").tasks["label"]) == 7
+    with pytest.raises(UsageError, match=r"Unknown model 'movinet_a'\. Nearest: movinet_a"):
+        load_trained("movinet_a@k600")
+    with pytest.raises(UsageError, match=r"Unknown weights 'k60'\. Nearest: k600"):
+        load_trained("movinet_a0@k60")
+
+
+def test_weights_without_a_classifier_cannot_label(tmp_path: Path) -> None:
+    state = create_model("movinet_a0", num_classes=7).state_dict()
+    save_file({k: v for k, v in state.items() if not k.startswith("head.")}, tmp_path / "w.safetensors")
+    with pytest.raises(UsageError, match=r"holds no classifier.*--pretrained"):
+        load_trained(f"movinet_a0@{tmp_path / 'w.safetensors'}")
+
+
+def test_names_of_runs_and_files_are_not_taken_for_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert names_published("swin3d_t@k400")
+    assert names_published("vivit_fe:deit_tiny_patch16_224@w.pth")
+    for name in ("runs/mine", "hf:owner/net@v1/w.pth", "mine@home"):
+        Path("mine@home").mkdir(exist_ok=True)
+        assert not names_published(name)
+
+
+def test_class_names_of_the_hub_and_of_kinetics(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(published, "hub_config", lambda _: {"id2label": {"0": "wave", "1": "clap"}})
+    assert class_names(Found(Path("w"), "w"), "hf:owner/net", 2) == ("wave", "clap")
+    with pytest.warns(UserWarning, match="they are numbers"):
+        assert class_names(Found(Path("w"), "w"), "hf:owner/net", 3) == ("0", "1", "2")
+    kinetics = Release("k400", "https://example.org/w.pth", "kinetics400, alphabetical", "MIT")
+    names = class_names(Found(Path("w"), "w", kinetics), "k400", 400)
+    assert (names[0], names[399], len(set(names))) == ("abseiling", "zumba", 400)
+    assert list(names) == sorted(names)
+
+
+def test_clips_are_labelled_from_the_command_line(release: Release, clip_folder: Path, capsys: Any) -> None:
+    from kinelite.cli import main
+
+    clip = str(clip_folder / "moves_down" / "0.mp4")
+    with pytest.warns(UserWarning, match="does not name its 7 classes"):
+        assert main(["predict", "movinet_a0@k7", clip, "--device", "cpu", "--top", "3"]) == 0
+    assert "1 of 1 clips labelled" in capsys.readouterr().out
