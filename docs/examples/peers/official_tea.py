@@ -1,6 +1,7 @@
 """The authors' TEA. KINELITE_PEER_TEA: a checkout of github.com/Phoenix1327/tea-action-recognition.
 
 Their table of addresses lacks a comma after its first entry, which has to be added before Python can read the file.
+Their mean over frames is an autograd function of a kind that PyTorch no longer runs; a plain one takes its place.
 """
 
 from __future__ import annotations
@@ -25,6 +26,14 @@ class Official(nn.Module):
         return self.network(video.transpose(1, 2).flatten(1, 2))
 
 
+class Mean(nn.Module):
+    """Mean over frames, ``[b, t, k]`` to ``[b, 1, k]``."""
+
+    def forward(self, logits: Tensor) -> Tensor:
+        """Mean logits."""
+        return logits.mean(1, keepdim=True)
+
+
 def build(frames: int, size: int, classes: int) -> nn.Module:
     """8 or 16 frames: they have one file for each."""
     checkout = os.environ.get("KINELITE_PEER_TEA")
@@ -42,4 +51,5 @@ def build(frames: int, size: int, classes: int) -> nn.Module:
         network = models.TSN(classes, frames, "RGB", base_model="tea50", dropout=0.5, partial_bn=False)
     for module in (tea50_8f, tea50_16f):
         module.Res2Net.load_state_dict = load
+    network.consensus = Mean()
     return Official(network)

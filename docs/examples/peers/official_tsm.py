@@ -30,6 +30,7 @@ def network(base: str, frames: int, classes: int) -> nn.Module:
     sys.path.insert(0, checkout)
     from ops.models import TSN  # type: ignore[import-not-found]
 
+    TSN.print_spec = False  # their code asks for it under MobileNetV2 without having set it
     options = {"base_model": base, "dropout": 0.5, "partial_bn": False, "pretrain": "none", "is_shift": True}
     with contextlib.redirect_stdout(io.StringIO()):
         return Official(TSN(classes, frames, "RGB", **options))

@@ -31,7 +31,7 @@ NEW = (".me.", ".shifts.")
 
 AUTHORS = Layout(
     name="Phoenix1327/tea-action-recognition",
-    marks=(r"base_model\.layer1\.0\.me\.", r"new_fc\."),
+    marks=(r"base_model\.layer\d\.\d+\.me\.",),
     rename=((r"^(module\.)?base_model\.", "encoder."), (r"^(module\.)?new_fc\.", "head.")),
 )
 
@@ -79,7 +79,7 @@ class MotionExcitation(nn.Module):
         for conv in (self.conv1, self.conv2, self.conv3):
             nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
 
-    def forward(self, x: Float[Tensor, "b*t c h w"], frames: int) -> Float[Tensor, "b*t c 1 1"]:
+    def forward(self, x: Float[Tensor, "n c h w"], frames: int) -> Float[Tensor, "n c 1 1"]:
         """Factors from 0.5 to 1.5 for each channel of each frame; the last frame of a clip has no motion."""
         taps = self._reduced_taps(x)
         convolved = (taps * self.conv2.weight.flatten(1)).sum(-1).unflatten(0, (-1, frames))
@@ -107,7 +107,7 @@ class TemporalConv(nn.Module):
         with torch.no_grad():
             self.conv.weight.copy_(taps.unsqueeze(1))
 
-    def forward(self, x: Float[Tensor, "b*t c h w"], frames: int) -> Float[Tensor, "b*t c h w"]:
+    def forward(self, x: Float[Tensor, "n c h w"], frames: int) -> Float[Tensor, "n c h w"]:
         """As a 2-D convolution over time and pixels: channels last, the same memory is ``[b, c, t, h * w]``.
 
         On a CPU that is 5 to 20 times as fast as a 1-D convolution of each pixel, which copies twice.

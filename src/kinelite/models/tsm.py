@@ -45,7 +45,7 @@ class TSM(VideoModel):
         maps = self.trunk.maps(self.encoder, frames_of(video), lambda x: self.shift(x, frames))
         return maps.mean((2, 3)).unflatten(0, (-1, frames))
 
-    def shift(self, x: Float[Tensor, "b*t c h w"], frames: int) -> Float[Tensor, "b*t c h w"]:
+    def shift(self, x: Float[Tensor, "n c h w"], frames: int) -> Float[Tensor, "n c h w"]:
         """What each residual branch starts with."""
         return shift_both(x, frames)
 
@@ -54,7 +54,7 @@ class TSM(VideoModel):
         return cnn_weights(state, self.image), []
 
 
-def shift_both(x: Float[Tensor, "b*t c h w"], frames: int) -> Float[Tensor, "b*t c h w"]:
+def shift_both(x: Float[Tensor, "n c h w"], frames: int) -> Float[Tensor, "n c h w"]:
     """The first eighth of the channels from the next frame, the second from the frame before, the rest as they are.
 
     Zeros where there is no such frame (1811.08383, section 3.2). ``x`` counts frames within clips.

@@ -29,7 +29,7 @@ class OnlineTSM(TSM, StreamingModel):
 
     layouts = (ONLINE, RESNET, MOBILENET, *MMACTION)
 
-    def shift(self, x: Float[Tensor, "b*t c h w"], frames: int) -> Float[Tensor, "b*t c h w"]:
+    def shift(self, x: Float[Tensor, "n c h w"], frames: int) -> Float[Tensor, "n c h w"]:
         """What each residual branch starts with."""
         return shift_past(x, frames)
 
@@ -56,7 +56,7 @@ class OnlineTSM(TSM, StreamingModel):
         return logits, (*left, total, count)
 
 
-def shift_past(x: Float[Tensor, "b*t c h w"], frames: int) -> Float[Tensor, "b*t c h w"]:
+def shift_past(x: Float[Tensor, "n c h w"], frames: int) -> Float[Tensor, "n c h w"]:
     """The first eighth of the channels from the frame before, zeros in the first frame of a clip."""
     n, c, h, w = x.shape
     given = x.permute(0, 2, 3, 1).reshape(-1, frames, h, w, c)

@@ -39,9 +39,9 @@ def _mmaction_mobilenet() -> Renames:
     for stage in range(len(_STAGES)):
         convolutions = ("conv_pw", "conv_dw", "conv_pwl") if stage else ("conv_dw", "conv_pw")
         for position, name in enumerate(convolutions):
-            old = rf"^backbone\.layer{stage + 1}\.(\d+)\.conv\.{position}\."
+            old = rf"^backbone\.layer{stage + 1}\.(\d+)\.conv\.{position}\.(?:net\.)?"
             new = rf"encoder.blocks.{stage}.\1."
-            renames += [(rf"{old}conv\.(net\.)?", f"{new}{name}."), (rf"{old}bn\.", f"{new}bn{position + 1}.")]
+            renames += [(rf"{old}conv\.", f"{new}{name}."), (rf"{old}bn\.", f"{new}bn{position + 1}.")]
     return tuple(renames)
 
 
@@ -50,23 +50,23 @@ _MMACTION_HEAD = (r"^cls_head\.fc_cls\.", "head.")
 
 RESNET = Layout(
     name="mit-han-lab/temporal-shift-module",
-    marks=(r"base_model\.layer1\.0\.conv1\.", r"new_fc\."),
+    marks=(r"base_model\.layer\d\.",),
     rename=((r"^(module\.)?base_model\.", "encoder."), (r"\.conv1\.net\.", ".conv1."), _AUTHORS_HEAD),
 )
 MOBILENET = Layout(
     name="mit-han-lab/temporal-shift-module",
-    marks=(r"base_model\.features\.0\.0\.", r"new_fc\."),
+    marks=(r"base_model\.features\.\d+\.",),
     rename=(*_mobilenet(r"(?:module\.)?base_model\."), _AUTHORS_HEAD),
 )
 ONLINE = Layout(
     name="the online demo of mit-han-lab/temporal-shift-module",
-    marks=(r"^features\.0\.0\.weight", r"^features\.18\.1\.weight", r"^classifier\.weight"),
+    marks=(r"^features\.18\.",),
     rename=(*_mobilenet(""), (r"^classifier\.", "head.")),
 )
 MMACTION = (
     Layout(
         name="MMAction2",
-        marks=(r"^backbone\.layer1\.0\.conv1\.", r"^cls_head\.fc_cls\."),
+        marks=(r"^backbone\.layer\d\.\d+\.conv1\.",),
         rename=(
             (r"^backbone\.", "encoder."),
             (r"\.downsample\.conv\.", ".downsample.0."),
@@ -78,7 +78,7 @@ MMACTION = (
     ),
     Layout(
         name="MMAction2",
-        marks=(r"^backbone\.layer1\.0\.conv\.", r"^cls_head\.fc_cls\."),
+        marks=(r"^backbone\.layer\d\.\d+\.conv\.",),
         rename=(*_mmaction_mobilenet(), _MMACTION_HEAD),
     ),
 )

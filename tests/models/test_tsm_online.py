@@ -1,0 +1,111 @@
+"""Online TSM against the authors' demo, which runs frame by frame; and frame by frame against whole clips.
+
+``tests/reference/tsm_mobilenet_v2_online.safetensors`` holds the mean over 4 frames of the logits of their network
+(its revision is in the metadata) with the weights of `published.checkpoint`: 64 pixels, 7 classes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from golden import fill
+from published import checkpoint, outputs
+from torch import Tensor
+
+from kinelite.errors import UsageError
+from kinelite.models import create_model, load_weights
+from kinelite.models.checkpoints.tsm import ONLINE, RESNET
+from kinelite.models.tsm_online import shift_past
+
+NAMES = ["tsm_r50_online", "tsm_mobilenet_v2_online"]
+
+
+def build(name: str, size: int = 64) -> Any:
+    model = create_model(name, num_classes=7, frames=4, size=size).eval()
+    fill(model)
+    return model
+
+
+def video(size: int = 64) -> Tensor:
+    return torch.randn(2, 3, 4, size, size, generator=torch.Generator().manual_seed(0))
+
+
+def steps(model: Any, clip: Tensor) -> list[Tensor]:
+    state, made = None, []
+    for t in range(clip.shape[2]):
+        logits, state = model.step(clip[:, :, t], state)
+        made.append(logits)
+    return made
+
+
+def test_checkpoint_of_the_demo_gives_the_logits_of_its_code() -> None:
+    model, state = build("tsm_mobilenet_v2_online"), checkpoint("tsm_mobilenet_v2_online", ONLINE, 1.5)
+    report = load_weights(model, state)
+    assert report.loaded == len(state)
+    assert report.new == ()
+    theirs = outputs("tsm_mobilenet_v2_online")["logits"]
+    with torch.no_grad():
+        torch.testing.assert_close(steps(model, video())[-1], theirs, atol=1e-4, rtol=0)
+        torch.testing.assert_close(model(video()), theirs, atol=1e-4, rtol=0)
+    assert (theirs[0] - theirs[1]).abs().max() > 0.1
+
+
+def test_a_damaged_checkpoint_of_the_demo_is_refused() -> None:
+    model, state = build("tsm_mobilenet_v2_online"), checkpoint("tsm_mobilenet_v2_online", ONLINE)
+    state["features.3.conv.0.weight"] = state["features.3.conv.0.weight"][:-1]
+    del state["features.4.conv.1.running_var"]
+    with pytest.raises(UsageError, match="1 in the model but not in the file") as error:
+        load_weights(model, state)
+    assert "143x24x1x1" in str(error.value)
+
+
+def test_weights_of_the_offline_model_start_the_online_one() -> None:
+    state = checkpoint("tsm_r50", RESNET)
+    assert load_weights(build("tsm_r50_online"), state).loaded == len(state)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_step_ends_as_the_clip_so_far(name: str) -> None:
+    model, clip = build(name), video()
+    with torch.no_grad():
+        for t, logits in enumerate(steps(model, clip)):
+            torch.testing.assert_close(logits, model(clip[:, :, : t + 1]), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_frame_changes_no_earlier_one_and_all_later_ones(name: str) -> None:
+    model, clip = build(name), video()
+    other = clip.clone()
+    other[:, :, 1] += 1
+    with torch.no_grad():
+        changed = (model.forward_features(other) != model.forward_features(clip)).flatten(2).any(2)
+    assert changed.tolist() == [[False, True, True, True]] * 2
+
+
+def test_state_at_224_pixels_is_that_of_the_demo() -> None:
+    with torch.device("meta"):
+        model: Any = create_model("tsm_mobilenet_v2_online")
+        shapes = [tuple(t.shape) for t in model.start(1)]
+    sizes = [(3, 56), (4, 28), (4, 28), (8, 14), (8, 14), (8, 14), (12, 14), (12, 14), (20, 7), (20, 7)]
+    assert shapes == [*((1, c, s, s) for c, s in sizes), (1, 1280, 1, 1), (1, 1, 1, 1)]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("size", [1, 33, 50])
+def test_start_fits_frames_of_any_size(name: str, size: int) -> None:
+    model, clip = build(name, size), video(size)
+    with torch.no_grad():
+        _, after = model.step(clip[:, :, 0], model.start(2))
+    assert [t.shape for t in after] == [t.shape for t in model.start(2)]
+
+
+@pytest.mark.parametrize(("channels", "frames"), [(8, 1), (24, 3), (20, 5)])
+def test_shift_follows_its_definition(channels: int, frames: int) -> None:
+    x = torch.randn(2 * frames, channels, 3, 5)
+    clips, fold = x.unflatten(0, (-1, frames)), channels // 8
+    made = clips.clone()
+    made[:, 0, :fold] = 0
+    made[:, 1:, :fold] = clips[:, :-1, :fold]
+    assert torch.equal(shift_past(x, frames), made.flatten(0, 1))
