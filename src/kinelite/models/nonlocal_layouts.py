@@ -37,7 +37,7 @@ SHIFTED = Layout("TSM with non-local blocks", marks=(r"conv1\.(conv\.)?net\.weig
 
 TSM_CODE = Layout(
     "the non-local blocks of temporal-shift-module",
-    marks=(r"layer2\.0\.nl\.theta\.weight$",),
+    marks=(r"layer\d\.\d\.nl\.",),
     rename=(
         (r"^module\.", ""),
         (r"^new_fc\.", "head."),
@@ -53,7 +53,7 @@ TSM_CODE = Layout(
 
 PYSLOWFAST = Layout(
     "PySlowFast",
-    marks=(r"^s3\.pathway0_nonlocal\d\.conv_theta\.weight$", r"^s5\.pathway0_res0\.branch2\.a\.weight$"),
+    marks=(r"^s\d\.pathway0_nonlocal\d\.", r"^s1\.pathway0_stem\."),
     rename=(
         *_stages(r"^s{s}\.pathway0_nonlocal(\d)\.", r"nonlocal_blocks.{layer}_\1."),
         *_stages(r"^s{s}\.pathway0_res(\d)\.", r"encoder.{layer}.\1."),
@@ -73,7 +73,7 @@ PYSLOWFAST = Layout(
 
 CAFFE2 = Layout(
     "video-nonlocal-net (Caffe2)",
-    marks=(r"^nonlocal_conv3_\d_theta_w$", r"^res5_0_branch2a_w$"),
+    marks=(r"^nonlocal_conv\d_\d_", r"^res_conv1_bn_"),
     rename=(
         *((rf"_{theirs}$", f".{ours}") for theirs, ours in (("riv", "running_var"), ("rm", "running_mean"))),
         (r"_[ws]$", ".weight"),

@@ -63,7 +63,7 @@ class NonLocal(nn.Module):
         self.pool_first = pool_first
         self.scale = inner**-0.5 if scaled else 1.0
 
-    def forward(self, x: Float[Tensor, "b*t c h w"], clips: int) -> Float[Tensor, "b*t c h w"]:
+    def forward(self, x: Float[Tensor, "n c h w"], clips: int) -> Float[Tensor, "n c h w"]:
         """Frames of ``clips`` clips, clip by clip, after each position has looked at its whole clip."""
         if self.pool_first:
             small = F.max_pool2d(x, 2)
@@ -195,12 +195,12 @@ def nl_r50_caffe2(order: Order) -> NonLocalNet:
     return build(order, Plan(C2D_SITES, pool_first=True, scaled=True, halved=True, stem_padding=0))
 
 
-def _positions(x: Float[Tensor, "b*t c h w"], clips: int) -> Float[Tensor, "b 1 n c"]:
+def _positions(x: Float[Tensor, "n c h w"], clips: int) -> Float[Tensor, "b 1 p c"]:
     """All positions of each clip in one row; free of copies when channels are last."""
     return x.permute(0, 2, 3, 1).reshape(clips, 1, -1, x.shape[1])
 
 
-def _halve(x: Float[Tensor, "b*t c h w"], clips: int) -> Float[Tensor, "b*half c h w"]:
+def _halve(x: Float[Tensor, "n c h w"], clips: int) -> Float[Tensor, "m c h w"]:
     """The larger value of each pair of frames; an odd last frame is left out, as max pooling does."""
     frames = x.shape[0] // clips
     pairs = x.unflatten(0, (clips, frames))[:, : frames // 2 * 2]
