@@ -174,6 +174,16 @@ def test_a_folder_that_cannot_be_written(server: FileServer, tmp_path: Path, mon
         fetch(server.address + PATH)
 
 
+def test_a_full_disk_is_not_taken_for_a_broken_transfer(server: FileServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(https.os, "fsync", full)
+    with pytest.raises(SetupError, match="the disk is full"):
+        fetch(server.address + PATH)
+    assert len(server.asked) == 1
+
+
 def test_two_processes_fetch_once(server: FileServer) -> None:
     server.wait_s = 1.0
     code = f"from kinelite.models.checkpoints.https import fetch; print(fetch({server.address + PATH!r}, {SHA!r}))"
