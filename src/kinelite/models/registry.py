@@ -204,7 +204,7 @@ def _find(name: str) -> tuple[Card, Build]:
         return make_card(encoder), build
     if name not in models:
         if prefix in _FAMILIES:
-            raise UsageError(f"'{prefix}' needs an encoder: {prefix}:ENCODER, with any timm vision transformer.")
+            raise UsageError(f"'{prefix}' needs an encoder: {prefix}:ENCODER, an image model of timm.")
         raise unknown("model", name, models, "kinelite list models")
     return models[name]
 
