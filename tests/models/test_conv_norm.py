@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import jaxtyping
 import pytest
@@ -47,8 +47,7 @@ def test_numbers_and_gradients_are_those_of_two_layers(options: dict) -> None:
 
 
 def test_activation_of_a_timm_norm_is_kept() -> None:
-    conv, norm = pair()[0], BatchNormAct2d(12)
-    norm.eval()
+    conv, norm = pair()[0], cast(nn.BatchNorm2d, BatchNormAct2d(12).eval())
     y = conv_norm(conv, norm, maps())
     assert y.min() == 0
     torch.testing.assert_close(y, norm(conv(maps())))

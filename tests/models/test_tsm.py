@@ -20,7 +20,7 @@ from kinelite.errors import UsageError
 from kinelite.models import create_model, load_weights
 from kinelite.models.checkpoints.layout import Layout
 from kinelite.models.checkpoints.tsm import MMACTION, MOBILENET, RESNET
-from kinelite.models.tsm import shift_both
+from kinelite.models.tsm import shift
 
 PUBLISHED = {
     "tsm_r50": (RESNET, 1.2),
@@ -83,7 +83,7 @@ def by_definition(x: Tensor, frames: int) -> Tensor:
 @pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
 def test_shift_and_its_gradient_follow_the_definition(channels: int, frames: int, memory: torch.memory_format) -> None:
     x = torch.randn(2 * frames, channels, 3, 5).to(memory_format=memory).requires_grad_()
-    ours, theirs = shift_both(x, frames), by_definition(x, frames)
+    ours, theirs = shift(x, frames, following=True), by_definition(x, frames)
     assert torch.equal(ours, theirs)
     weights = torch.randn(ours.shape)
     ours_to_x = torch.autograd.grad((ours * weights).sum(), x)[0]

@@ -17,7 +17,7 @@ from torch import Tensor
 from kinelite.errors import UsageError
 from kinelite.models import create_model, load_weights
 from kinelite.models.checkpoints.tsm import ONLINE, RESNET
-from kinelite.models.tsm_online import shift_past
+from kinelite.models.tsm import shift
 
 NAMES = ["tsm_r50_online", "tsm_mobilenet_v2_online"]
 
@@ -102,10 +102,14 @@ def test_start_fits_frames_of_any_size(name: str, size: int) -> None:
 
 
 @pytest.mark.parametrize(("channels", "frames"), [(8, 1), (24, 3), (20, 5)])
-def test_shift_follows_its_definition(channels: int, frames: int) -> None:
-    x = torch.randn(2 * frames, channels, 3, 5)
+def test_shift_and_its_gradient_follow_the_definition(channels: int, frames: int) -> None:
+    x = torch.randn(2 * frames, channels, 3, 5, requires_grad=True)
     clips, fold = x.unflatten(0, (-1, frames)), channels // 8
-    made = clips.clone()
-    made[:, 0, :fold] = 0
-    made[:, 1:, :fold] = clips[:, :-1, :fold]
-    assert torch.equal(shift_past(x, frames), made.flatten(0, 1))
+    theirs = clips.clone()
+    theirs[:, 0, :fold] = 0
+    theirs[:, 1:, :fold] = clips[:, :-1, :fold]
+    ours, theirs = shift(x, frames, following=False), theirs.flatten(0, 1)
+    assert torch.equal(ours, theirs)
+    weights = torch.randn(ours.shape)
+    ours_to_x = torch.autograd.grad((ours * weights).sum(), x)[0]
+    assert torch.equal(ours_to_x, torch.autograd.grad((theirs * weights).sum(), x)[0])

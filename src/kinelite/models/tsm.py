@@ -33,6 +33,8 @@ class TSM(VideoModel):
     """TSM over a `Trunk`; one vector per frame, whose logits are averaged. Any number of frames, height and width."""
 
     layouts = (RESNET, MOBILENET, *MMACTION)
+    following = True
+    """Whether a frame sees the next one."""
 
     def __init__(self, trunk: Trunk, **parts: Any) -> None:
         super().__init__(**parts)
@@ -42,24 +44,22 @@ class TSM(VideoModel):
     def forward_features(self, video: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b t d"]:
         """One vector per frame."""
         frames = video.shape[2]
-        maps = self.trunk.maps(self.encoder, frames_of(video), lambda x: self.shift(x, frames))
+        maps = self.trunk.maps(self.encoder, frames_of(video), lambda x: shift(x, frames, following=self.following))
         return maps.mean((2, 3)).unflatten(0, (-1, frames))
-
-    def shift(self, x: Float[Tensor, "n c h w"], frames: int) -> Float[Tensor, "n c h w"]:
-        """What each residual branch starts with."""
-        return shift_both(x, frames)
 
     def image_weights(self, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
         """timm's image weights fit as they are, without their classifier."""
         return cnn_weights(state, self.image), []
 
 
-def shift_both(x: Float[Tensor, "n c h w"], frames: int) -> Float[Tensor, "n c h w"]:
+def shift(x: Float[Tensor, "n c h w"], frames: int, *, following: bool) -> Float[Tensor, "n c h w"]:
     """The first eighth of the channels from the next frame, the second from the frame before, the rest as they are.
 
-    Zeros where there is no such frame (1811.08383, section 3.2). ``x`` counts frames within clips.
+    Zeros where there is no such frame (1811.08383, section 3.2). ``x`` counts frames within clips. Unless
+    ``following``, nothing comes from the next frame, and the first eighth from the frame before.
     """
-    shifted: Any = _Shift.apply(x, frames, x.shape[1] // SHARE)
+    fold = x.shape[1] // SHARE
+    shifted: Any = _Shift.apply(x, frames, fold if following else 0, fold)
     return shifted
 
 
@@ -67,14 +67,13 @@ class _Shift(torch.autograd.Function):
     """One pass each way: autograd of slices would fill and add a whole tensor of gradients for each of them."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, frames: int, fold: int) -> Tensor:
-        ctx.frames, ctx.fold = frames, fold
-        return _moved(x, frames, slice(0, fold), slice(fold, 2 * fold))
+    def forward(ctx: Any, x: Tensor, frames: int, following: int, before: int) -> Tensor:
+        ctx.frames, ctx.parts = frames, (slice(0, following), slice(following, following + before))
+        return _moved(x, frames, *ctx.parts)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        fold = ctx.fold
-        return _moved(gradients[0], ctx.frames, slice(fold, 2 * fold), slice(0, fold)), None, None
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
+        return _moved(gradients[0], ctx.frames, *reversed(ctx.parts)), None, None, None
 
 
 def _moved(x: Tensor, frames: int, earlier: slice, later: slice) -> Tensor:

@@ -27,11 +27,8 @@ class OnlineTSM(TSM, StreamingModel):
     then the number of frames ``[b, 1, 1, 1]``. Start a new clip, from `start` or None, when what is seen changes.
     """
 
+    following = False
     layouts = (ONLINE, RESNET, MOBILENET, *MMACTION)
-
-    def shift(self, x: Float[Tensor, "n c h w"], frames: int) -> Float[Tensor, "n c h w"]:
-        """What each residual branch starts with."""
-        return shift_past(x, frames)
 
     def start(self, batch: int = 1) -> State:
         """The state before the first frame, all zeros, for frames of ``spec.size``."""
@@ -54,15 +51,6 @@ class OnlineTSM(TSM, StreamingModel):
         total, count = total + maps.mean((2, 3), keepdim=True), count + 1
         logits = self.head((total / count).flatten(2).transpose(1, 2))
         return logits, (*left, total, count)
-
-
-def shift_past(x: Float[Tensor, "n c h w"], frames: int) -> Float[Tensor, "n c h w"]:
-    """The first eighth of the channels from the frame before, zeros in the first frame of a clip."""
-    n, c, h, w = x.shape
-    given = x.permute(0, 2, 3, 1).reshape(-1, frames, h, w, c)
-    later, rest = given.split([c // SHARE, c - c // SHARE], dim=-1)
-    later = torch.cat([torch.zeros_like(later[:, :1]), later[:, :-1]], dim=1)
-    return torch.cat([later, rest], dim=-1).reshape(n, h, w, c).permute(0, 3, 1, 2)
 
 
 @register(
