@@ -1,4 +1,4 @@
-"""The TSM authors' non-local ResNet-50, no shift. KINELITE_PEER_TSM: a checkout of mit-han-lab/temporal-shift-module."""
+"""The TSM authors' non-local ResNet-50, no shift. KINELITE_PEER_TSM: checkout of mit-han-lab/temporal-shift-module."""
 
 from __future__ import annotations
 
