@@ -15,6 +15,8 @@ from jaxtyping import Float
 from timm.layers.drop import DropPath
 from torch import Tensor, nn
 
+from kinelite.models.depthwise import depthwise_conv3d
+
 Maps = Float[Tensor, "n c *t h w"]
 """A clip, or frames; the last two axes are space."""
 NewMaps = Float[Tensor, "n c2 *t h2 w2"]
@@ -51,9 +53,8 @@ class ConvNorm(nn.Module):
     def __init__(self, conv: nn.Conv2d | nn.Conv3d, activation: Activation | None) -> None:
         super().__init__()
         self.conv = conv
-        norm = nn.BatchNorm3d if isinstance(conv, nn.Conv3d) else nn.BatchNorm2d
-        # Keras counts its momentum from the other end: 0.99.
-        self.norm = norm(conv.out_channels, eps=1e-3, momentum=0.01)
+        # Clips are normed as frames: equal, and faster backwards. Keras counts its momentum from the other end: 0.99.
+        self.norm = nn.BatchNorm2d(conv.out_channels, eps=1e-3, momentum=0.01)
         self.activation = activation
 
     def forward(self, x: Maps, gain: Float[Tensor, ""] | None = None) -> NewMaps:
@@ -65,7 +66,8 @@ class ConvNorm(nn.Module):
             weight, bias = self.folded(gain)
         y, cut = self._convolved(x, weight, bias)
         if learning:
-            y = self.norm(y) if gain is None else self.norm(y) * gain
+            y = self.norm(y) if y.ndim == 4 else _clips(self.norm(_frames(y)), len(y))
+            y = y if gain is None else y * gain
         if self.activation is None:
             return y
         # Backward needs what would be overwritten, and what is cut out of a larger tensor should be packed anew.
@@ -81,14 +83,36 @@ class ConvNorm(nn.Module):
         return self.conv.weight * scale.reshape(-1, *[1] * (self.conv.weight.ndim - 1)), bias
 
     def _convolved(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, bool]:
-        stride = self.conv.stride
+        stride = self.conv.stride[-2:]
         (top, above), (left, before) = (same_padding(x.shape[i], weight.shape[i], stride[i]) for i in (-2, -1))
-        if weight.ndim == 5:
-            pads = (weight.shape[2] // 2, top, left)
-            y = F.conv3d(x, weight, bias, stride, pads, groups=self.conv.groups)
+        if weight.ndim == 5 and weight.shape[2] > 1:
+            y = _in_space_and_time(x, weight, bias, stride[0], (top, left))
+        elif weight.ndim == 5:
+            # Frame by frame it is the same in two dimensions, which PyTorch does faster on a CPU.
+            y = F.conv2d(_frames(x), weight[:, :, 0], bias, stride, (top, left), groups=self.conv.groups)
+            y = _clips(y, len(x))
         else:
             y = F.conv2d(x, weight, bias, stride, (top, left), groups=self.conv.groups)
         return (y[..., above:, before:], True) if above or before else (y, False)
+
+
+def _in_space_and_time(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, pads: tuple[int, int]) -> Tensor:
+    height, width = weight.shape[3:]
+    if not (torch.is_grad_enabled() and x.device.type == "cpu"):
+        return F.conv3d(x, weight, bias, (1, stride, stride), (weight.shape[2] // 2, *pads), groups=len(weight))
+    # This one pads by half of the kernel.
+    more = (pads[1] - width // 2, 0, pads[0] - height // 2, 0)
+    y = depthwise_conv3d(F.pad(x, more) if any(more) else x, weight, stride)
+    return y if bias is None else y + bias[:, None, None, None]
+
+
+def _frames(clips: Tensor) -> Tensor:
+    """Without a copy, where channels are last in memory."""
+    return clips.transpose(1, 2).flatten(0, 1)
+
+
+def _clips(frames: Tensor, count: int) -> Tensor:
+    return frames.unflatten(0, (count, -1)).transpose(1, 2)
 
 
 def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
@@ -104,10 +128,10 @@ def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
 
 def average_pool(x: Maps) -> Float[Tensor, "n c *t h2 w2"]:
     """Mean of 3x3 pixels with stride 2 in space, SAME, of those pixels only that are inside."""
-    frames = x if x.ndim == 4 else x.transpose(1, 2).flatten(0, 1)
     pads = [size % 2 for size in x.shape[-2:]]
+    frames = x if x.ndim == 4 else _frames(x)
     pooled = F.avg_pool2d(frames, 3, 2, pads, ceil_mode=True, count_include_pad=False)
-    return pooled if x.ndim == 4 else pooled.unflatten(0, (len(x), -1)).transpose(1, 2)
+    return pooled if x.ndim == 4 else _clips(pooled, len(x))
 
 
 class Gate(nn.Module):
