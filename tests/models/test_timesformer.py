@@ -18,11 +18,12 @@ from golden import fill
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from kinelite.config import NetConfig
+from kinelite.config import NetConfig, OptimConfig
 from kinelite.errors import UsageError
 from kinelite.models import card, create_model, load_weights
 from kinelite.models.registry import Order
 from kinelite.models.timesformer import DividedBlock, TimeSformer, build
+from kinelite.train.optim import parameter_groups
 
 REFERENCE = Path(__file__).resolve().parents[1] / "reference"
 SCHEMES = ["divided", "joint", "space"]
@@ -180,3 +181,12 @@ def test_the_other_schemes_train(scheme: str) -> None:
     model = small(scheme).train()
     model(torch.randn(2, 3, 4, 32, 32)).square().sum().backward()
     assert [n for n, p in model.named_parameters() if p.grad is None] == []
+
+
+@pytest.mark.parametrize("name", ["encoder.time_embed", "encoder.pos_embed", "encoder.cls_token"])
+def test_positions_are_not_decayed(name: str) -> None:
+    """As in the authors' code."""
+    model = small()
+    groups = parameter_groups(model, OptimConfig(weight_decay=0.1))
+    parameter = dict(model.named_parameters())[name]
+    assert [g["weight_decay"] for g in groups if any(parameter is p for p in g["params"])] == [0.0]

@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from kinelite.config import OptimConfig
 
 # Positions, class tokens and 1-D parameters are offsets and scales; decaying them pulls towards nothing meaningful.
-_UNDECAYED = re.compile(r"(^|\.)(pos_embed|cls_token|reg_token|dist_token|positions|cls)$")
+_UNDECAYED = re.compile(
+    r"(^|\.)(pos_embed|time_embed|cls_token|reg_token|dist_token|positions|cls|relative_position_bias_table)$"
+)
 
 
 def parameter_groups(model: nn.Module, config: OptimConfig) -> list[dict]:
