@@ -6,6 +6,7 @@ A tubelet of several frames is a patch embedding over all their channels, so tim
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from typing import Any, Literal
 import timm
 import torch
 from jaxtyping import Float
+from timm.layers.pos_embed import resample_abs_pos_embed
 from torch import Tensor, nn
 
 from kinelite.errors import SetupError, UsageError, unknown
@@ -37,6 +39,8 @@ class EncoderPlan:
     inflate: Literal["central", "average"] = "central"
     overrides: Mapping[str, Any] = field(default_factory=dict)
     """Changes to timm's model: patch_size, embed_dim, depth, num_heads, weight_init."""
+    activation: str | None = None
+    """timm's name of an activation other than the encoder's own; image weights fit all the same."""
 
 
 def encoder_config(name: str) -> Any:
@@ -139,6 +143,23 @@ def start_with_sine_positions(encoder: nn.Module) -> None:
     positions[0, -rows * columns :, : waves.shape[1]] = waves.to(positions)
 
 
+def resize_spatial_positions(state: dict[str, Tensor], encoder: Any, notes: list[str]) -> None:
+    """Positions of a whole model's encoder for another number of patches, in place, as timm resamples them.
+
+    The grid that they were made for must be square; anything else is left for the comparison of shapes.
+    """
+    name, own = "encoder.pos_embed", encoder.state_dict().get("pos_embed")
+    given = state.get(name)
+    if given is None or own is None or given.ndim != 3 or given.shape == own.shape or given.shape[2] != own.shape[2]:
+        return
+    rows, columns = encoder.patch_embed.grid_size
+    others = own.shape[1] - rows * columns
+    patches = given.shape[1] - others
+    if patches > 0 and math.isqrt(patches) ** 2 == patches:
+        state[name] = resample_abs_pos_embed(given, [rows, columns], num_prefix_tokens=others)
+        notes.append(f"spatial positions resampled from {patches} to {rows * columns} patches")
+
+
 def hub_weights(plan: EncoderPlan) -> dict[str, Tensor]:
     """Image weights of an encoder as timm publishes them, from its cache or over the network.
 
@@ -191,6 +212,8 @@ def _as_timm_loads_it(state: dict[str, Tensor], plan: EncoderPlan, notes: list[s
 
 
 def _timm_model(plan: EncoderPlan, **more: Any) -> Any:
+    if plan.activation:
+        more["act_layer"] = plan.activation
     return timm.create_model(plan.name, num_classes=0, img_size=plan.size, **plan.overrides, **more)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -22,7 +22,8 @@ class TemporalTransformer(nn.Module):
     """Pre-norm transformer with its own class token over one feature vector per tubelet, as in ViViT (2103.15691).
 
     Class token zeros, projections Xavier uniform (q, k and v apart) with zero biases, LayerNorm eps 1e-6, as in Scenic.
-    Unlike Scenic: exact GELU, stochastic depth divides by the probability to keep, and larger start positions.
+    Unlike Scenic: stochastic depth divides by the probability to keep, and larger start positions. Scenic's GELU is the
+    one by tanh.
     """
 
     def __init__(
@@ -34,16 +35,18 @@ class TemporalTransformer(nn.Module):
         tubelets: int,
         mlp_width: int | None = None,
         drop_path: float = 0.0,
+        gelu: Literal["none", "tanh"] = "none",
     ) -> None:
         super().__init__()
         self.cls = nn.Parameter(torch.zeros(1, 1, width))
         self.positions = nn.Parameter(torch.empty(1, tubelets + 1, width).normal_(std=POSITION_STD))
         norm: Any = partial(nn.LayerNorm, eps=1e-6)
+        activation: Any = partial(nn.GELU, approximate=gelu)
         # Half a unit more: timm truncates width * ratio to an integer.
         ratio = ((mlp_width or 4 * width) + 0.5) / width
         rates = [drop_path * i / max(layers - 1, 1) for i in range(layers)]
         self.blocks = nn.ModuleList(
-            Block(width, heads, mlp_ratio=ratio, qkv_bias=True, drop_path=rate, norm_layer=norm, act_layer=nn.GELU)
+            Block(width, heads, mlp_ratio=ratio, qkv_bias=True, drop_path=rate, norm_layer=norm, act_layer=activation)
             for rate in rates
         )
         self.norm = norm(width)

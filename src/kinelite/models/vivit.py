@@ -20,22 +20,28 @@ from kinelite.models.encoder import (
     default_size,
     encoder_config,
     from_image,
+    resize_spatial_positions,
     start_with_sine_positions,
 )
 from kinelite.models.factorised import Factorised
 from kinelite.models.head import Head
-from kinelite.models.registry import Card, Order, register, register_family
+from kinelite.models.registry import Card, Order, Score, register, register_family
 from kinelite.models.temporal import TemporalTransformer
+from kinelite.models.vivit_layouts import EPIC, SCENIC, UNFACTORISED, scenic_release
 from kinelite.types import InputSpec
 
 VIVIT = "ViViT: A Video Vision Transformer, arXiv 2103.15691"
 LIGHTWEIGHT = "Evaluating Transformers for Lightweight Action Recognition, arXiv 2111.09641"
 HALF = (0.5, 0.5, 0.5)
+ORIGIN = "timm: its vision transformer unmodified, its blocks in the transformer over time"
+VIEWS = "32 frames, stride 2, 4 clips x 3 crops, 224 pixels"
 OPTIONS = ("encoder", "tubelet", "inflate", "temporal_layers", "drop_path", "dropout")
 
 
 class ViViTFE(Factorised):
     """Factorised-encoder ViViT. Parts and shapes as in `Factorised`; ``n`` is frames / tubelet."""
+
+    layouts = (SCENIC, *UNFACTORISED)
 
     def __init__(self, plan: EncoderPlan, **parts: Any) -> None:
         super().__init__(**parts)
@@ -59,19 +65,29 @@ class ViViTFE(Factorised):
         """timm image weights as weights of ``encoder``, see `kinelite.models.encoder.from_image`."""
         return from_image(state, self.encoder, self.plan)
 
+    def fit_state(self, state: dict[str, Tensor], notes: list[str]) -> None:
+        """Interpolate positions in time and space; say which classifier a checkpoint of Epic-Kitchens has."""
+        super().fit_state(state, notes)
+        resize_spatial_positions(state, self.encoder, notes)
+        heads = [len(tensor) for name, tensor in state.items() if name.startswith("head.")]
+        if sum(EPIC.values()) in heads and set(self.head) != set(EPIC):
+            notes.append(f"the file's classifier is of {EPIC['noun']} nouns and {EPIC['verb']} verbs: heads={EPIC}")
 
-def build(order: Order, encoder: str, *, tubelet: int, layers: int, **overrides: Any) -> ViViTFE:
+
+def build(order: Order, encoder: str, *, tubelet: int, layers: int, scenic: bool = False, **overrides: Any) -> ViViTFE:
     """The model of an order. ``overrides`` change the timm encoder (patch_size, embed_dim, depth, ...).
 
-    An encoder named in ``order.net`` takes the place of the variant's, without the overrides and at its own size.
+    ``scenic`` is for checkpoints of Scenic: both transformers have the GELU by tanh, which is Flax's.
+    An encoder named in ``order.net`` takes the place of the variant's, as it is and at its own size.
     """
     net, size = order.only(*OPTIONS), order.card.spec.size
     if net.encoder:
-        encoder, size, overrides = net.encoder, default_size(net.encoder), {}
+        encoder, size, scenic, overrides = net.encoder, default_size(net.encoder), False, {}
     size = size if order.size is None else order.size
     tubelet, layers = net.tubelet or tubelet, net.temporal_layers or layers
     _check_frames(order.frames, tubelet)
-    plan = EncoderPlan(encoder, tubelet, size, net.drop_path or 0.0, net.inflate, overrides)
+    gelu = "gelu_tanh" if scenic else None
+    plan = EncoderPlan(encoder, tubelet, size, net.drop_path or 0.0, net.inflate, overrides, gelu)
     image = build_encoder(plan)
     width, heads, mlp_width = _block_shape(image)
     temporal = TemporalTransformer(
@@ -81,6 +97,7 @@ def build(order: Order, encoder: str, *, tubelet: int, layers: int, **overrides:
         tubelets=order.frames // tubelet,
         mlp_width=mlp_width,
         drop_path=net.drop_path or 0.0,
+        gelu="tanh" if scenic else "none",
     )
     config = encoder_config(encoder)
     spec = replace(order.card.spec, frames=order.frames, size=size, mean=tuple(config.mean), std=tuple(config.std))
@@ -94,8 +111,10 @@ def build(order: Order, encoder: str, *, tubelet: int, layers: int, **overrides:
     licence="no published weights",
     weights="",
     spec=InputSpec(32, 64, HALF, HALF),
-    params_m=None,
-    source="",
+    params_m=0.784,
+    source="own count",
+    gmacs=0.0708,
+    origin=ORIGIN,
 )
 def vivit_fe_nano(order: Order) -> ViViTFE:
     """8 tubelets of 16 patches, width 96, started for training from scratch: Xavier weights as in big_vision, and 2-D
@@ -115,6 +134,8 @@ def vivit_fe_nano(order: Order) -> ViViTFE:
     spec=InputSpec(32, 224),
     params_m=7.5,
     source="own count",
+    gmacs=20.55,
+    origin=ORIGIN,
 )
 def vivit_fe_ti(order: Order) -> ViViTFE:
     """DeiT-Tiny, width 192."""
@@ -129,6 +150,9 @@ def vivit_fe_ti(order: Order) -> ViViTFE:
     spec=InputSpec(16, 224),
     params_m=25.4,
     source="lightweight paper, table of models",
+    gmacs=73.64,
+    origin=ORIGIN,
+    difference="The depth over time is not in the paper; 2 layers give its 25.4 million parameters",
 )
 def vivit_fe_s(order: Order) -> ViViTFE:
     """DeiT-Small, width 384, one frame per tubelet; exactly 25,376,272 parameters at 400 classes."""
@@ -143,24 +167,42 @@ def vivit_fe_s(order: Order) -> ViViTFE:
     spec=InputSpec(32, 224, HALF, HALF, "dense", 2, "crop"),
     params_m=115.1,
     source="ViViT paper",
+    gmacs=283.3,
+    origin=ORIGIN,
+    difference="The paper counts 284.4 GMACs",
+    releases=(scenic_release("k400", "kinetics_400/vivit_base_16x2_fe", "kinetics400, alphabetical"),),
+    scores=(Score("kinetics400", 78.4, VIEWS, "Scenic"),),
 )
 def vivit_fe_b(order: Order) -> ViViTFE:
     """ViT-B/16 of ImageNet-21k, width 768."""
-    return build(order, "vit_base_patch16_224.augreg_in21k", tubelet=2, layers=4)
+    return build(order, "vit_base_patch16_224.augreg_in21k", tubelet=2, layers=4, scenic=True)
 
 
 @register(
-    summary="ViViT-L/16x2 factorised encoder, 4 temporal layers (--net.temporal-layers 24 for the K400 releases)",
+    summary="ViViT-L/16x2 factorised encoder, 4 temporal layers (--net.temporal-layers 24 for k400 and k600)",
     paper=VIVIT,
     licence="Apache-2.0",
     weights="vit_large_patch16_224.augreg_in21k",
     spec=InputSpec(32, 224, HALF, HALF, "dense", 2, "crop"),
     params_m=354.90,
-    source="counted from the released code; 606.83 with 24 temporal layers",
+    source="Scenic's code; 606.83 with 24 temporal layers",
+    gmacs=988.2,
+    origin=ORIGIN,
+    difference="The paper has 4 temporal layers and 995.3 GMACs; the Kinetics releases have 24, 992.5 GMACs",
+    releases=(
+        scenic_release("k400", "kinetics_400/vivit_large_16x2_fe", "kinetics400, alphabetical"),
+        scenic_release("k600", "kinetics_600/vivit_large_16x2_fe", "kinetics600, alphabetical"),
+        scenic_release("epic100", "epic_kitchens/vivit_large_16x2_fe", "epic-kitchens-100: 300 nouns, then 97 verbs"),
+    ),
+    scores=(
+        Score("kinetics400", 80.3, VIEWS, "Scenic"),
+        Score("kinetics600", 81.6, VIEWS, "Scenic"),
+        Score("epic-kitchens-100", 43.6, "32 frames, stride 1, 4 clips x 1 crop, actions", "Scenic"),
+    ),
 )
 def vivit_fe_l(order: Order) -> ViViTFE:
     """ViT-L/16 of ImageNet-21k, width 1024. The paper says 4 temporal layers; the released K400 and K600 configs 24."""
-    return build(order, "vit_large_patch16_224.augreg_in21k", tubelet=2, layers=4)
+    return build(order, "vit_large_patch16_224.augreg_in21k", tubelet=2, layers=4, scenic=True)
 
 
 @register(
@@ -170,11 +212,14 @@ def vivit_fe_l(order: Order) -> ViViTFE:
     weights="",
     spec=InputSpec(32, 224, HALF, HALF, "dense", 2, "crop"),
     params_m=711.15,
-    source="counted from the released code; 710.77 at patch 14",
+    source="Scenic's code; 710.77 with patches of 14",
+    gmacs=2041.0,
+    origin=ORIGIN,
+    difference="H/14 has public image weights: --net.encoder vit_huge_patch14_224.orig_in21k (2681 GMACs, exact GELU)",
 )
 def vivit_fe_h(order: Order) -> ViViTFE:
-    """ViT-H with patches of 16, width 1280. For public weights use vivit_fe:vit_huge_patch14_224.orig_in21k."""
-    return build(order, "vit_huge_patch14_224.orig_in21k", tubelet=2, layers=4, patch_size=16)
+    """ViT-H with patches of 16, width 1280. With ``net.encoder`` vit_huge_patch14_224.orig_in21k it is H/14."""
+    return build(order, "vit_huge_patch14_224.orig_in21k", tubelet=2, layers=4, scenic=True, patch_size=16)
 
 
 @register(
@@ -185,10 +230,13 @@ def vivit_fe_h(order: Order) -> ViViTFE:
     spec=InputSpec(32, 224, HALF, HALF, "dense", 2, "crop"),
     params_m=1113.6,
     source="counted from the paper's sizes",
+    gmacs=4278.0,
+    origin=ORIGIN,
+    difference="The paper does not say how deep the transformer over time is; 4 layers as in ViViT-L",
 )
 def vivit_fe_g(order: Order) -> ViViTFE:
     """ViT-g/14, width 1408, MLP 6144 in both transformers."""
-    return build(order, "vit_giant_patch14_224", tubelet=2, layers=4)
+    return build(order, "vit_giant_patch14_224", tubelet=2, layers=4, scenic=True)
 
 
 def _any_card(encoder: str) -> Card:
