@@ -7,6 +7,7 @@ from typing import Any
 
 import timm
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -21,6 +22,19 @@ from kinelite.types import InputSpec
 IMAGE = "resnet50.tv_in1k"
 WIDTH, HEADS = 512, 8
 _POSITIONS = "bert.positions"
+
+
+class Pointwise(nn.Conv3d):
+    """A 1 x 1 x 1 convolution as one matrix product over channels that are last in memory.
+
+    PyTorch gives such convolutions of a single clip to a kernel on a CPU that wants channels first, and copies.
+    """
+
+    def forward(self, x: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b d t y x"]:
+        """Every position alone, every other row and column where the stride is 2."""
+        _, rows, columns = self.stride
+        x = x[..., ::rows, ::columns].permute(0, 2, 3, 4, 1)
+        return F.linear(x, self.weight.flatten(1)).permute(0, 4, 1, 2, 3)
 
 
 def inflate_(net: nn.Module) -> nn.Module:
@@ -110,7 +124,8 @@ def i3d_bert(order: Order) -> I3DBert:
 
 def _conv3d(conv: nn.Conv2d) -> nn.Conv3d:
     k, s, p = conv.kernel_size[0], conv.stride[0], int(conv.padding[0])
-    wide = nn.Conv3d(conv.in_channels, conv.out_channels, k, (1, s, s), (k // 2, p, p), bias=False)
+    kind = Pointwise if k == 1 else nn.Conv3d
+    wide = kind(conv.in_channels, conv.out_channels, k, (1, s, s), (k // 2, p, p), bias=False)
     nn.init.kaiming_normal_(wide.weight, mode="fan_out", nonlinearity="relu")
     return wide
 
