@@ -7,9 +7,12 @@ from dataclasses import asdict, fields, replace
 import pytest
 import torch
 
+from kinelite import recipes
 from kinelite.config import ClipConfig, NetConfig, Stage, TrainConfig
+from kinelite.data.sets import load_set
+from kinelite.errors import UsageError
 from kinelite.models import card
-from kinelite.train.part import build_model, stage_spec
+from kinelite.train.part import build_model, check_stages, stage_spec
 from kinelite.types import InputSpec
 
 SPARSE = InputSpec(16, 64, sampling="sparse", stride=4, fit="squash")
@@ -44,3 +47,9 @@ def test_the_choice_travels_with_the_model(name: str) -> None:
     facts = card(name).spec
     assert (own.spec.sampling, own.spec.stride, own.spec.fit) == (facts.sampling, facts.stride, facts.fit)
     assert (asked.spec.sampling, asked.spec.stride, asked.spec.fit) == (facts.sampling, 5, "crop")
+
+
+def test_sfa_of_a_model_without_its_parts_is_refused_before_anything_runs() -> None:
+    config = recipes.sfa(model="x3d_xs", data="motion:80", frames=4, size=64)
+    with pytest.raises(UsageError, match=r"'x3d_xs' has no such parts.*train lightweight.*vivit_fe_"):
+        check_stages(config, load_set("motion:80"))

@@ -15,7 +15,8 @@ from kinelite.data.augment import policy
 from kinelite.data.dataset import ClipDataset, Reading
 from kinelite.data.loader import ClipLoader, choose_workers, leave_cores, make_loader
 from kinelite.data.manifest import Manifest
-from kinelite.models import create_model
+from kinelite.errors import UsageError
+from kinelite.models import Factorised, create_model
 from kinelite.models.weights import load_weights
 from kinelite.train.checkpoint import Checkpoint, join_optimizer
 from kinelite.train.decoder import settled
@@ -69,8 +70,18 @@ def check_stages(config: TrainConfig, manifest: Manifest) -> None:
         with torch.device("meta"):
             model: Any = create_model(config.model, heads=tasks, frames=stage.frames, size=config.size, net=config.net)
             if stage.adapter:
+                _check_factorised(config, model)
                 model.add_adapter()
         freeze(model, stage.freeze)
+
+
+def _check_factorised(config: TrainConfig, model: object) -> None:
+    if not isinstance(model, Factorised):
+        raise UsageError(
+            f"Recipe '{config.recipe}' puts an adapter between a frozen encoder and a temporal part, and "
+            f"'{config.model}' has no such parts. It trains with: kinelite train lightweight, or conventional. "
+            "Models for this recipe: vivit_fe_*, vtn_*."
+        )
 
 
 def augmentation(asked: str, manifest: Manifest) -> str:
