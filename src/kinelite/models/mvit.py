@@ -192,7 +192,8 @@ def blocks_of(
 _TORCHVISION = "https://download.pytorch.org/models/{}.pth"
 _PYTORCHVIDEO = "https://dl.fbaipublicfiles.com/pytorchvideo/model_zoo/{}.pyth"
 _PYSLOWFAST = "https://dl.fbaipublicfiles.com/pyslowfast/model_zoo/mvit/{}.pyth"
-_CLASSES = "kinetics400, alphabetical"
+_CLASSES, _K600 = "kinetics400, alphabetical", "kinetics600, alphabetical"
+_LONG = {"frames": 32, "stride": 3}
 
 
 @register(
@@ -230,9 +231,11 @@ def mvit_s(order: Order) -> MultiscaleTransformer:
     releases=(
         Release("k400", _TORCHVISION.format("mvit_v1_b-dbeb1030"), _CLASSES, "BSD-3-Clause", "dbeb1030"),
         Release("k400_pytorchvideo", _PYTORCHVIDEO.format("kinetics/MVIT_B_16x4"), _CLASSES, "Apache-2.0"),
-        Release("k400_32f", _PYTORCHVIDEO.format("kinetics/MVIT_B_32x3_f294077834"), _CLASSES, "Apache-2.0"),
-        Release("k400_32f_pyslowfast", _PYSLOWFAST.format("k400"), _CLASSES, "Apache-2.0"),
-        Release("k600_32f_pyslowfast", _PYSLOWFAST.format("k600"), "kinetics600, alphabetical", "Apache-2.0"),
+        Release(
+            "k400_32f", _PYTORCHVIDEO.format("kinetics/MVIT_B_32x3_f294077834"), _CLASSES, "Apache-2.0", spec=_LONG
+        ),
+        Release("k400_32f_pyslowfast", _PYSLOWFAST.format("k400"), _CLASSES, "Apache-2.0", spec=_LONG),
+        Release("k600_32f_pyslowfast", _PYSLOWFAST.format("k600"), _K600, "Apache-2.0", spec=_LONG),
     ),
     scores=(
         Score("kinetics400", 78.477, "16 frames at 7.5 per second, 5 clips, 224", "torchvision, k400"),

@@ -191,13 +191,14 @@ _ORIGIN = (
     "here, because torchvision does not fuse it"
 )
 _CLASSES = "kinetics400, alphabetical"
+_TRAINED = {"frames": 32, "sampling": "dense", "stride": 2, "fit": "crop"}
 
 
 def _releases(size: str, file: str, more: tuple[Release, ...] = ()) -> tuple[Release, ...]:
     authors = _AUTHORS.format(size, "kinetics400_1k")
     return (
-        Release("k400", _TORCHVISION.format(file), _CLASSES, "BSD-3-Clause (code); weights Apache-2.0", file[-8:]),
-        Release("k400_authors", authors, _CLASSES, "Apache-2.0"),
+        Release("k400", _TORCHVISION.format(file), _CLASSES, "Apache-2.0", file[-8:], spec=_TRAINED),
+        Release("k400_authors", authors, _CLASSES, "Apache-2.0", spec=_TRAINED),
         *more,
     )
 
@@ -262,7 +263,7 @@ def swin3d_s(order: Order) -> VideoSwin:
         "swin3d_b_1k-24f7c7c6",
         (
             Release("k400_22k", _TORCHVISION.format("swin3d_b_22k-7c6ae6fa"), _CLASSES, "Apache-2.0", "7c6ae6fa"),
-            Release("k600_22k", _AUTHORS.format("base", "kinetics600_22k"), "kinetics600", "Apache-2.0"),
+            Release("k600_22k", _AUTHORS.format("base", "kinetics600_22k"), "kinetics600, alphabetical", "Apache-2.0"),
         ),
     ),
     scores=_scores(80.6, 79.427),

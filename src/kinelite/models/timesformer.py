@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -19,15 +19,13 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from kinelite.errors import UsageError
-from kinelite.models.checkpoints.layout import Layout
+from kinelite.models.checkpoints.timesformer import GREY, LAYOUTS
 from kinelite.models.head import Head
 from kinelite.models.model import VideoModel
 from kinelite.models.registry import Order, Release, Score, register
 from kinelite.types import InputSpec
 
 PAPER = "Is Space-Time Attention All You Need for Video Understanding?, arXiv 2102.05095"
-GREY = {"mean": (0.45, 0.45, 0.45), "std": (0.225, 0.225, 0.225)}
-"""What the published weights were trained with."""
 Scheme = Literal["divided", "joint", "space"]
 _POSITIONS, _TIMES = "encoder.pos_embed", "encoder.time_embed"
 _NORM: Any = partial(nn.LayerNorm, eps=1e-6)
@@ -142,38 +140,7 @@ class TimeSformer(VideoModel):
     """Encoder and head; the vector that is classified is the class token ``[b, d]``."""
 
     image = "deit_base_patch16_224.fb_in1k"
-    layouts: ClassVar[tuple[Layout, ...]] = (
-        Layout(
-            "TimeSformer's authors",
-            marks=(r"^(model\.time_embed|time_embed|model\.blocks\.\d+\.attn\.qkv\.weight)$",),
-            rename=((r"^model\.", ""), (r"^(?!head\.)", "encoder.")),
-            spec=GREY,
-        ),
-        Layout(
-            "transformers",
-            marks=(r"^timesformer\.embeddings\.cls_token$",),
-            rename=(
-                (r"^classifier\.", "head."),
-                (r"^timesformer\.(embeddings\.|encoder\.)?", "encoder."),
-                (r"patch_embeddings\.projection", "patch_embed.proj"),
-                (r"position_embeddings$", "pos_embed"),
-                (r"time_embeddings$", "time_embed"),
-                (r"\.layer\.(\d+)\.", r".blocks.\1."),
-                (r"temporal_attention\.attention\.qkv", "temporal_attn.qkv"),
-                (r"temporal_attention\.output\.dense", "temporal_attn.proj"),
-                (r"attention\.attention\.qkv", "attn.qkv"),
-                (r"attention\.output\.dense", "attn.proj"),
-                (r"temporal_layernorm", "temporal_norm1"),
-                (r"layernorm_before", "norm1"),
-                (r"layernorm_after", "norm2"),
-                (r"temporal_dense", "temporal_fc"),
-                (r"intermediate\.dense", "mlp.fc1"),
-                (r"output\.dense", "mlp.fc2"),
-                (r"encoder\.layernorm", "encoder.norm"),
-            ),
-            spec=GREY,
-        ),
-    )
+    layouts = LAYOUTS
 
     def forward_features(self, video: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b d"]:
         """The class token. Raises UsageError for other frames or pixels than the positions are made for."""
@@ -249,9 +216,44 @@ def build(order: Order, *, width: int = 768, heads: int = 12, depth: int = 12) -
     return TimeSformer(encoder=encoder, head=Head(width, order.heads, net.dropout or 0.0), spec=spec)
 
 
-_HF = "hf:facebook/timesformer-{}/model.safetensors"
-_BOX = "https://www.dropbox.com/s/{}?dl=1"
-_LICENCE = "CC-BY-NC-4.0"
+_BOX = "https://www.dropbox.com/s/{}.pyth?dl=1"
+
+
+def _release(name: str, address: str, frames: int, stride: int, size: int = 224) -> Release:
+    """Weights of the authors; ``stride`` 0: one frame of each equal segment, as they sample Something-Something."""
+    spec: dict[str, Any] = {"frames": frames, "size": size, "fit": "crop", **GREY}
+    spec |= {"sampling": "dense", "stride": stride} if stride else {"sampling": "sparse"}
+    sets = {"k400": "kinetics400, alphabetical", "k600": "kinetics600, alphabetical"}
+    classes = sets.get(name[:4], "something-something-v2, numbers of its labels file")
+    return Release(name, address, classes, "CC-BY-NC-4.0", spec=spec)
+
+
+RELEASES = (
+    _release("k400", "hf:facebook/timesformer-base-finetuned-k400", 8, 32),
+    _release("k600", "hf:facebook/timesformer-base-finetuned-k600", 8, 32),
+    _release("ssv2", "hf:facebook/timesformer-base-finetuned-ssv2", 8, 0),
+    _release("k400_448px", "hf:facebook/timesformer-hr-finetuned-k400", 16, 16, 448),
+    _release("k600_448px", "hf:facebook/timesformer-hr-finetuned-k600", 16, 16, 448),
+    _release("ssv2_448px", "hf:facebook/timesformer-hr-finetuned-ssv2", 16, 0, 448),
+    _release("k400_authors", _BOX.format("g5t24we9gl5yk88/TimeSformer_divST_8x32_224_K400"), 8, 32),
+    _release("k400_96f", _BOX.format("r1iuxahif3sgimo/TimeSformer_divST_96x4_224_K400"), 96, 4),
+    _release("k600_96f", _BOX.format("857rx6xeclxfhdg/TimeSformer_divST_96x4_224_K600"), 96, 4),
+    _release("ssv2_64f", _BOX.format("3f1rm2al8mhprwa/TimeSformer_divST_64_224_SSv2"), 64, 0),
+)
+SCORES = tuple(
+    Score(data, top1, f"{frames} frames{f' every {stride}' if stride else ''}, 1 clip x 3 crops, {size}", "README")
+    for data, top1, frames, stride, size in (
+        ("kinetics400", 77.9, 8, 32, 224),
+        ("kinetics400", 79.6, 16, 16, 448),
+        ("kinetics400", 80.6, 96, 4, 224),
+        ("kinetics600", 79.1, 8, 32, 224),
+        ("kinetics600", 81.8, 16, 16, 448),
+        ("kinetics600", 82.2, 96, 4, 224),
+        ("something-something-v2", 59.1, 8, 0, 224),
+        ("something-something-v2", 61.8, 16, 0, 448),
+        ("something-something-v2", 62.0, 64, 0, 224),
+    )
+)
 
 
 @register(
@@ -265,10 +267,8 @@ _LICENCE = "CC-BY-NC-4.0"
     gmacs=392.07,
     origin="Blocks, MLP and attention are timm's; divided attention is written here, because timm has none",
     difference="The lightweight paper says 121.0M, the TimeSformer paper 121.4M (174 classes); neither is 400 classes",
-    releases=(
-        Release("k400", _BOX.format("g5t24we9gl5yk88/TimeSformer_divST_8x32_224_K400.pyth"), "kinetics400", _LICENCE),
-    ),
-    scores=(Score("kinetics400", 77.9, "8 frames every 32, 1 clip x 3 crops, 224", "official README"),),
+    releases=RELEASES,
+    scores=SCORES,
 )
 def timesformer(order: Order) -> TimeSformer:
     """ViT-B/16: width 768, 12 blocks, 12 heads."""
