@@ -18,8 +18,8 @@ from kinelite.train.stage import freeze
 from kinelite.train.step import normalise
 from kinelite.types import InputSpec
 
-BIG = ("vivit_fe_b", "vivit_fe_l", "vivit_fe_h", "vivit_fe_g")
-"""The class of vivit_fe_ti, too large for a test."""
+BIG = ("vivit_fe_b", "vivit_fe_l", "vivit_fe_h", "vivit_fe_g", "swin3d_s", "swin3d_b")
+"""Too large for a test; of the same classes as vivit_fe_ti and swin3d_t."""
 MODELS = [name for name in list_models() if name not in BIG]
 
 
