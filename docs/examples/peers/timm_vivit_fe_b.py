@@ -1,7 +1,7 @@
 """ViViT-B/16x2 FE as anyone would put it together: a 3-D convolution, timm's blocks, `torch.nn.TransformerEncoder`.
 
 No public package has the factorised encoder in PyTorch (transformers' ViViT is the unfactorised model), so this is the
-nearest public thing. Both transformers have Scenic's GELU, the one by tanh, for which PyTorch's CPU needs 4 times as long.
+nearest public thing. Both transformers have Scenic's GELU, the one by tanh.
 """
 
 from __future__ import annotations
