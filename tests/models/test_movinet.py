@@ -27,12 +27,13 @@ from torch import Tensor, nn
 import kinelite as kl
 from kinelite.config import NetConfig
 from kinelite.errors import UsageError
-from kinelite.models.movinet_blocks import average_pool, multiple_of_8, same_padding
+from kinelite.models.movinet_blocks import Bottleneck, ConvNorm, average_pool, multiple_of_8, turned
 from kinelite.models.weights import load_weights
 
 REFERENCE = Path(__file__).resolve().parents[1] / "reference"
 LAYOUTS: dict[str, list] = json.loads((REFERENCE / "layouts" / "movinet.json").read_text())
-GATE = "gate.expand."
+CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
+"""By number of axes."""
 
 
 def loud(model: nn.Module) -> nn.Module:
@@ -101,7 +102,7 @@ def test_a_trained_stream_model_frame_by_frame(trained: tuple) -> None:
             found, state = model.step(frame, state)
         torch.testing.assert_close(found[0], logits[i], rtol=0, atol=1e-5)
         for name in places if f"block/block0_layer0@{i}" in reference else ():
-            wanted = torch.from_numpy(reference[f"block/{name}@{i}"]).float()[:, 0].permute(0, 3, 1, 2)
+            wanted = torch.from_numpy(reference[f"block/{name}@{i}"]).float()[:, 0].permute(0, 3, 1, 2).flip(2, 3)
             # Stored as float16, which has steps of up to 2**-10 of a value.
             torch.testing.assert_close(seen[name], wanted, rtol=2**-10, atol=1e-3)
     check_state(model, state, reference)
@@ -146,7 +147,9 @@ def check_state(model: nn.Module, state: tuple[Tensor, ...], reference: dict[str
 
 
 def check(ours: Tensor, reference: np.ndarray) -> None:
-    torch.testing.assert_close(ours, torch.from_numpy(reference).permute(0, 3, 1, 2), rtol=1e-5, atol=1e-4)
+    """Ours are turned by 180 degrees."""
+    wanted = torch.from_numpy(reference).permute(0, 3, 1, 2).flip(2, 3)
+    torch.testing.assert_close(ours, wanted, rtol=1e-5, atol=1e-4)
 
 
 def test_a_clip_at_once_gives_the_logits_of_its_last_frame(trained: tuple) -> None:
@@ -237,25 +240,56 @@ def test_a_checkpoint_of_another_size_is_refused() -> None:
         load_weights(small("movinet_a1"), garden("a0_base", 1, ""))
 
 
-@pytest.mark.parametrize(("size", "kernel"), [(n, k) for n in range(1, 12) for k in (1, 3, 5)])
-def test_padding_is_tensorflows_same(size: int, kernel: int) -> None:
+@pytest.mark.parametrize("frames", [True, False])
+@pytest.mark.parametrize("time", [1, 3])
+@pytest.mark.parametrize("kernel", [1, 3, 5])
+@pytest.mark.parametrize("shape", [(1, 1), (2, 5), (6, 7), (9, 8)])
+def test_padding_is_tensorflows_same(shape: tuple[int, int], kernel: int, time: int, frames: bool) -> None:
     """Against the formula of its documentation, with the zeros really added."""
-    x, weight = torch.randn(1, 1, size), torch.randn(1, 1, kernel)
-    for stride in (1, 2):
-        total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
-        padded = nn.functional.pad(x, (total // 2, total - total // 2))
-        pad, drop = same_padding(size, kernel, stride)
-        ours = nn.functional.conv1d(x, weight, stride=stride, padding=pad)[..., drop:]
-        torch.testing.assert_close(ours, nn.functional.conv1d(padded, weight, stride=stride))
+    for stride in (1, 2) if kernel > 1 else (1,):
+        conv = (
+            nn.Conv2d(4, 4, kernel, stride, groups=4, bias=False)
+            if frames
+            else nn.Conv3d(4, 4, (time, kernel, kernel), (1, stride, stride), groups=4, bias=False)
+        )
+        x = torch.randn(2, 4, *shape) if frames else torch.randn(2, 4, 3, *shape)
+        padding = [] if frames else [time // 2, time // 2]
+        for size in shape:
+            total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+            padding = [total // 2, total - total // 2, *padding]
+        padded = nn.functional.pad(x, padding)
+        block = ConvNorm(conv, None).eval()
+        for grad in (False, True):
+            with torch.set_grad_enabled(grad):
+                ours = turned(block(turned(x.contiguous(memory_format=CHANNELS_LAST[x.ndim]))))
+                torch.testing.assert_close(ours, conv(padded) / 1.001**0.5)
 
 
 def test_pooling_counts_the_pixels_that_are_there() -> None:
     x = torch.randn(1, 2, 3, 6, 7)
-    pooled = average_pool(x)
+    pooled = turned(average_pool(turned(x)))
     assert pooled.shape == (1, 2, 3, 3, 4)
     torch.testing.assert_close(pooled[0, :, :, 0, 0], x[0, :, :, 0:3, 0:2].mean(dim=(-2, -1)))
     torch.testing.assert_close(pooled[0, :, :, 2, 3], x[0, :, :, 4:6, 5:7].mean(dim=(-2, -1)))
-    torch.testing.assert_close(average_pool(x[:, :, 0]), pooled[:, :, 0])
+    torch.testing.assert_close(turned(average_pool(turned(x[:, :, 0]))), pooled[:, :, 0])
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("name", ["movinet_a0", "movinet_a0_stream"])
+def test_channels_stay_last_in_memory(name: str, batch: int, training: bool) -> None:
+    """Otherwise convolutions take three times as long, and nothing else would tell."""
+    model, odd = small(name).train(training), []
+    for place, module in model.encoder.named_modules():
+        if isinstance(module, ConvNorm | Bottleneck):
+            module.register_forward_hook(
+                lambda _, __, y, place=place: (
+                    None if y.is_contiguous(memory_format=CHANNELS_LAST[y.ndim]) else odd.append(place)
+                )
+            )
+    with torch.set_grad_enabled(training):
+        model(video(64)[:batch])
+    assert odd == []
 
 
 def test_widths_are_multiples_of_8() -> None:

@@ -1,4 +1,8 @@
-"""Blocks of MoViNet (2103.11511): TensorFlow's padding, norms folded into convolutions, gates, bottlenecks.
+"""Blocks of MoViNet (2103.11511): convolutions with folded norms, gates, bottlenecks; all of them upside down.
+
+TensorFlow's SAME padding puts the odd zero at the end. Everything here sees images turned by 180 degrees and turns its
+kernels with them: the odd zero is then at the start, and that is what PyTorch's padding by half of the kernel does with
+stride 2. The models turn what comes in (`turned`); means do not mind.
 
 Base blocks hold clips ``[b, c, t, h, w]`` and stream blocks frames ``[b*t, c, h, w]``, both with channels last in
 memory: the same numbers in the same order, and the one in which a CPU runs 1x1 and depthwise convolutions fastest.
@@ -45,7 +49,7 @@ class BlockPlan:
 
 
 class ConvNorm(nn.Module):
-    """Convolution without bias, batch norm, activation. In space it pads as TensorFlow's SAME does, in time by half.
+    """Convolution without bias, batch norm, activation; on turned images it pads as TensorFlow's SAME does on others.
 
     A norm that is not learning is folded into the convolution, which spares a pass over the result.
     """
@@ -64,14 +68,13 @@ class ConvNorm(nn.Module):
             weight, bias = self.conv.weight, None
         else:
             weight, bias = self.folded(gain)
-        y, cut = self._convolved(x, weight, bias)
+        y = self._convolved(x, weight, bias)
         if learning:
             y = self.norm(y) if y.ndim == 4 else _clips(self.norm(_frames(y)), len(y))
             y = y if gain is None else y * gain
         if self.activation is None:
             return y
-        # Backward needs what would be overwritten, and what is cut out of a larger tensor should be packed anew.
-        return self.activation(y, inplace=not (cut or torch.is_grad_enabled()))
+        return self.activation(y, inplace=not torch.is_grad_enabled())  # backward needs what would be overwritten
 
     def folded(self, gain: Float[Tensor, ""] | None = None) -> tuple[Tensor, Float[Tensor, " c"]]:
         """Weight and bias of the convolution that does the work of the norm, and of ``gain``, as well."""
@@ -82,28 +85,25 @@ class ConvNorm(nn.Module):
             scale, bias = scale * gain, bias * gain
         return self.conv.weight * scale.reshape(-1, *[1] * (self.conv.weight.ndim - 1)), bias
 
-    def _convolved(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, bool]:
-        stride = self.conv.stride[-2:]
-        (top, above), (left, before) = (same_padding(x.shape[i], weight.shape[i], stride[i]) for i in (-2, -1))
-        if weight.ndim == 5 and weight.shape[2] > 1:
-            y = _in_space_and_time(x, weight, bias, stride[0], (top, left))
-        elif weight.ndim == 5:
+    def _convolved(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        stride, groups, (height, width) = self.conv.stride[-1], self.conv.groups, weight.shape[-2:]
+        weight = turned(weight) if height > 1 else weight
+        if weight.ndim == 4:
+            return F.conv2d(x, weight, bias, stride, (height // 2, width // 2), groups=groups)
+        if weight.shape[2] == 1:
             # Frame by frame it is the same in two dimensions, which PyTorch does faster on a CPU.
-            y = F.conv2d(_frames(x), weight[:, :, 0], bias, stride, (top, left), groups=self.conv.groups)
-            y = _clips(y, len(x))
-        else:
-            y = F.conv2d(x, weight, bias, stride, (top, left), groups=self.conv.groups)
-        return (y[..., above:, before:], True) if above or before else (y, False)
+            flat = F.conv2d(_frames(x), weight[:, :, 0], bias, stride, (height // 2, width // 2), groups=groups)
+            return _clips(flat, len(x))
+        if torch.is_grad_enabled():
+            y = depthwise_conv3d(x, weight, stride)
+            return y if bias is None else y + bias[:, None, None, None]
+        pads = [size // 2 for size in weight.shape[2:]]
+        return F.conv3d(x, weight, bias, (1, stride, stride), pads, groups=groups)
 
 
-def _in_space_and_time(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, pads: tuple[int, int]) -> Tensor:
-    height, width = weight.shape[3:]
-    if not (torch.is_grad_enabled() and x.device.type == "cpu"):
-        return F.conv3d(x, weight, bias, (1, stride, stride), (weight.shape[2] // 2, *pads), groups=len(weight))
-    # This one pads by half of the kernel.
-    more = (pads[1] - width // 2, 0, pads[0] - height // 2, 0)
-    y = depthwise_conv3d(F.pad(x, more) if any(more) else x, weight, stride)
-    return y if bias is None else y + bias[:, None, None, None]
+def turned(images: Float[Tensor, "*n h w"]) -> Float[Tensor, "*n h w"]:
+    """By 180 degrees; or kernels."""
+    return images.flip(-2, -1)
 
 
 def _frames(clips: Tensor) -> Tensor:
@@ -127,10 +127,9 @@ def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
 
 
 def average_pool(x: Maps) -> Float[Tensor, "n c *t h2 w2"]:
-    """Mean of 3x3 pixels with stride 2 in space, SAME, of those pixels only that are inside."""
-    pads = [size % 2 for size in x.shape[-2:]]
+    """Mean of 3x3 pixels with stride 2 in space, of those pixels only that are inside."""
     frames = x if x.ndim == 4 else _frames(x)
-    pooled = F.avg_pool2d(frames, 3, 2, pads, ceil_mode=True, count_include_pad=False)
+    pooled = F.avg_pool2d(frames, 3, 2, 1, count_include_pad=False)
     return pooled if x.ndim == 4 else _clips(pooled, len(x))
 
 

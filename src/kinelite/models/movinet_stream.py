@@ -37,14 +37,15 @@ class CausalConv(ConvNorm):
 
     def forward(self, frames: Frames, length: int) -> Frames:
         """Along clips of ``length`` frames; before the first one there are zeros."""
-        h, w = frames.shape[-2:]
-        # Channels last, [b*t, c, h, w] and [b, c, t, h*w] are the same memory.
-        rows = frames.unflatten(0, (-1, length)).transpose(1, 2).flatten(-2)
+        c, h, w = frames.shape[1:]
+        # Channels last, [b*t, c, h, w] and [b, c, t, h*w] are the same memory. PyTorch tells the order by the strides,
+        # which are the usual ones, of a single clip too, if channels are the last axis while others are joined.
+        rows = frames.permute(0, 2, 3, 1).reshape(-1, length, h * w, c).permute(0, 3, 1, 2)
         learning = self.norm.training
         weight, bias = (self.conv.weight, None) if learning else self.folded()
         y = F.conv2d(F.pad(rows, (0, 0, self.past, 0)), weight, bias, groups=self.conv.groups)
         y = F.hardswish(self.norm(y) if learning else y, inplace=not torch.is_grad_enabled())
-        return y.unflatten(-1, (h, w)).transpose(1, 2).flatten(0, 1)
+        return y.permute(0, 2, 3, 1).reshape(-1, h, w, c).permute(0, 3, 1, 2)
 
     def step(self, frame: Frames, past: Sequence[Frames]) -> Frames:
         """For one frame, given those before it, oldest first."""
