@@ -61,7 +61,7 @@ class NetConfig:
     model does not have is refused."""
 
     encoder: str | None = None
-    """Any timm vision transformer as the spatial encoder, such as vit_small_patch14_dinov2."""
+    """Any timm image model of the right kind as the spatial encoder: vit_small_patch14_dinov2 for ViViT-FE."""
     tubelet: int | None = None
     """Frames per tubelet."""
     inflate: Literal["central", "average"] = "central"

@@ -35,6 +35,13 @@ def test_importing_the_package_does_not_import_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+def test_every_public_name_is_still_itself_after_all_models_were_imported() -> None:
+    """A module of the same name would take the place of a function when the files of the package are searched."""
+    code = "import kinelite.models as m; m.list_models(); import types, sys; "
+    code += "sys.exit(any(isinstance(getattr(m, n), types.ModuleType) for n in m.__all__))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
 def test_patterns_select_models() -> None:
     assert list_models("vivit_fe_?") == [f"vivit_fe_{size}" for size in "bghls"]
     assert list_models("nothing*") == []

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from kinelite.errors import UsageError
 from kinelite.models import card, create_model, load_weights
-from kinelite.models.describe import describe
+from kinelite.models.cost import describe
 from kinelite.models.x3d_layouts import PYSLOWFAST, PYTORCHVIDEO
 
 REFERENCE = Path(__file__).resolve().parents[1] / "reference"

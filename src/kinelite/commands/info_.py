@@ -47,7 +47,7 @@ def main(args: list[str]) -> dict[str, Any]:
 
 
 def _model(name: str) -> dict[str, Any]:
-    from kinelite.models.describe import describe
+    from kinelite.models.cost import describe
 
     found = describe(name)
     print(f"{found['name']}: {found['summary']}")

@@ -10,7 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kinelite.models.describe import describe
+    from kinelite.models.cost import describe
     from kinelite.models.factorised import Adapter, Factorised
     from kinelite.models.head import FrameHead, Head
     from kinelite.models.model import VideoModel
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from kinelite.models.weights import WeightReport, load_weights, read_metadata, read_weights, save_weights
 
 _HOME = {
-    "describe": "describe",
+    "describe": "cost",
     "Adapter": "factorised",
     "Factorised": "factorised",
     "FrameHead": "head",

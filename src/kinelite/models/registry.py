@@ -68,7 +68,7 @@ class Card:
     source: str
     """Where ``params_m`` comes from."""
     gmacs: float | None = None
-    """10^9 multiply-accumulates of one clip of ``spec``, counted (`kinelite.models.describe`)."""
+    """10^9 multiply-accumulates of one clip of ``spec``, counted (`kinelite.models.cost`)."""
     origin: str = ""
     """Which library the blocks come from, or why they are written here."""
     difference: str = ""
@@ -164,7 +164,8 @@ def create_model(
     """Build a model by name, with random weights unless ``pretrained`` is given.
 
     Args:
-        name: a name of `list_models`, or ``vivit_fe:ENCODER`` with any timm vision transformer.
+        name: a name of `list_models`, ``vivit_fe:ENCODER`` with any timm vision transformer, or ``vtn:ENCODER``
+            with any timm CNN.
         num_classes: classes of a set with one label per clip (400 when neither this nor ``heads`` is given).
         heads: task -> classes, for several labels per clip: ``{"verb": 97, "noun": 300}``.
         frames: frames per clip (default: the model's own).
