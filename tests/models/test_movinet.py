@@ -215,6 +215,38 @@ def test_the_port_s_checkpoints_load(kind: str) -> None:
     assert torch.equal(ours["encoder.blocks.4.3.gain"], state["blocks.b4_l3.alpha"])
 
 
+def folded_tflite(model: nn.Module) -> dict[str, Tensor]:
+    """The names and layout of a TFLite file, which has no norms, from a model of ours."""
+    words = {"expand": "expansion", "project": "projection", "depthwise": "feature_spatial", "skip": "skip_project"}
+    state = {}
+    for name, tensor in model.state_dict().items():
+        name = re.sub(r"encoder\.blocks\.(\d)\.(\d)\.", r"block\1_layer\2/", name).removeprefix("encoder.")
+        name = name.replace("head.label", "head/classifier").replace("dense", "head/dense").replace("gain", "rezero")
+        name = name.replace("gate.", "se_").replace(".", "/")
+        if "/norm/" not in name and "/conv/" not in name:
+            state[name] = tensor[:, None, None] if tensor.ndim == 2 else tensor + 3 * name.endswith("se_expand/bias")
+    for place, module in model.named_modules():
+        if isinstance(module, ConvNorm):
+            *block, last = place.removeprefix("encoder.").removeprefix("blocks.").split(".")
+            prefix = f"block{block[0]}_layer{block[1]}/{words.get(last, 'feature_temporal')}" if block else last
+            prefix = "head/project" if prefix == "project" else prefix
+            weight, bias = module.folded()
+            channels_first = (1, 2, 3, 0) if last in ("depthwise", "temporal") else (0, 2, 3, 1)
+            state |= {f"{prefix}/weight": weight.permute(channels_first), f"{prefix}/bias": bias}
+    return {name: tensor.detach() for name, tensor in state.items()}
+
+
+def test_tflite_names_and_folded_norms() -> None:
+    ours = loud(small("movinet_a0_stream"))
+    state = folded_tflite(ours)
+    assert len(state) == 203, "as many as the real file has"
+    assert state["block1_layer0/feature_temporal/weight"].shape == (1, 3, 1, 80)
+    model = small("movinet_a0_stream").eval()
+    load_weights(model, state)
+    with torch.inference_mode():
+        torch.testing.assert_close(model(video(45)), ours(video(45)), rtol=0, atol=1e-4)
+
+
 @pytest.mark.parametrize(
     ("kind", "column"), [("a0_base", 0), ("a0_base", 1), ("a0_stream", 0), ("port_a0_base", 0), ("port_a0_stream", 0)]
 )
@@ -366,15 +398,28 @@ def test_any_number_of_frames_and_pixels(name: str, shape: tuple[int, ...]) -> N
         assert small(name).eval()(torch.rand(shape)).shape == (shape[0], 5)
 
 
+@pytest.mark.slow
 def test_one_graph_for_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
     """The checks of tensor shapes in the test run are no part of the graph that users compile."""
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
-    model, clip = loud(small("movinet_a0_stream")), video(45)
-    step, state = torch.compile(model.step, backend="eager", fullgraph=True), None
+    model, clip = loud(small("movinet_a0_stream")), video(64)[:, :, :2]
+    step, state = torch.compile(model.step, backend="eager", fullgraph=True), model.start(2)
     with torch.no_grad():
         for frame in clip.unbind(2):
             logits, state = step(frame, state)
         torch.testing.assert_close(logits, model(clip), rtol=0, atol=1e-5)
+
+
+def test_clips_are_dropped_not_frames() -> None:
+    block = small("movinet_a0_stream", net=NetConfig(drop_path=0.5)).encoder.blocks[4][3].train()
+    nn.init.ones_(block.gain)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        x = torch.randn(8 * 4, 104, 2, 2)
+        kept = (block(x, 4) != x).unflatten(0, (8, 4)).any(dim=(2, 3, 4))
+    assert kept.any()
+    assert not kept.all()
+    assert torch.equal(kept, kept[:, :1].expand(-1, 4))
 
 
 def test_options() -> None:

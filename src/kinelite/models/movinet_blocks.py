@@ -163,12 +163,15 @@ class Bottleneck(nn.Module):
         self.gain = nn.Parameter(torch.zeros(()))
         self.drop_path = DropPath(drop_path)
 
-    def joined(self, x: Maps, y: NewMaps) -> Float[Tensor, "n c3 *t h2 w2"]:
-        """The projection of ``y`` added to what goes around the block."""
+    def joined(self, x: Maps, y: NewMaps, length: int = 1) -> Float[Tensor, "n c3 *t h2 w2"]:
+        """The projection of ``y`` added to what goes around the block; ``length`` of ``n`` are one clip."""
         around = x
         if self.skip is not None:
             around = self.skip(average_pool(x) if self.plan.stride > 1 else x)
-        y = self.drop_path(self.project(y, self.gain))
+        y = self.project(y, self.gain)
+        if self.training:
+            # Clips are dropped, not frames.
+            y = self.drop_path(y.unflatten(0, (-1, length))).flatten(0, 1)
         return y + around if torch.is_grad_enabled() else y.add_(around)
 
 

@@ -2,8 +2,9 @@
 
 Stream gates. Two functions are called hard sigmoid: ``clip(0.2 x + 0.5)``, Keras's, with which the published stream
 weights were trained (TF-Hub and the port agree on them with it), and ``relu6(x + 3) / 6``, which the model garden's
-source means today (its issue 13559) and which TFLite files hold. Our models compute the second; since the first is
-``relu6(1.2 x + 3) / 6``, a factor of 1.2 on the gate's last layer turns published weights into the same function.
+source means today (its issue 13559) and which TFLite files hold, with 0.16667 for a sixth. Our models compute the
+second. Since the first is ``relu6(1.2 x + 3) / 6``, a factor of 1.2 on the gate's last layer turns published weights
+into the same function. Weights that today's source trained have the published ones' names: they would need no factor.
 """
 
 from __future__ import annotations

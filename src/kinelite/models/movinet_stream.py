@@ -77,7 +77,7 @@ class StreamBottleneck(Bottleneck):
             y = self.temporal(y, length)
         means = y.mean(dim=(2, 3)).unflatten(0, (-1, length))
         gate = self.gate(torch.cat([running_means(means), means], dim=-1))
-        return self.joined(frames, gated(y, gate.flatten(0, 1)))
+        return self.joined(frames, gated(y, gate.flatten(0, 1)), length)
 
     def step(self, frame: Frames, state: State, count: Count) -> tuple[NewFrames, State]:
         """One frame, given the frames that the temporal convolution looks back to and the sum of means until then."""
