@@ -31,7 +31,7 @@ def build_cnn(name: str) -> Any:
 
 
 def frames_of(video: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b*t c h w"]:
-    """The frames of all clips as one batch, clip by clip, channels last in memory; copied once."""
+    """The frames of all clips as one batch, clip by clip: a copy with channels last in memory, of one clip a view."""
     b, c, t, h, w = video.shape
     return video.permute(0, 2, 3, 4, 1).reshape(b * t, h, w, c).permute(0, 3, 1, 2)
 
