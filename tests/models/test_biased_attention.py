@@ -48,3 +48,25 @@ def test_without_gradients_it_is_the_fused_kernel(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(module._Biased, "apply", None)
     *tensors, mask = draw(4, 2, 9, 2, torch.float32)
     torch.testing.assert_close(biased_attention(*tensors, mask), plain(*tensors, mask), atol=1e-5, rtol=1e-4)
+
+
+def test_a_second_derivative_is_refused_instead_of_wrong() -> None:
+    *tensors, mask = draw(4, 2, 5, 2, torch.float64)
+    tensors = [tensor.requires_grad_() for tensor in tensors]
+    (first,) = torch.autograd.grad(biased_attention(*tensors, mask).square().sum(), tensors[0], create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        first.square().sum().backward()
+
+
+@pytest.mark.parametrize("wanted", [(0,), (3,), (1, 3)])
+def test_frozen_inputs_get_no_gradient_and_the_others_the_same(wanted: tuple[int, ...]) -> None:
+    *tensors, mask = draw(6, 3, 7, 3, torch.float64)
+    results = []
+    for attention in (biased_attention, plain):
+        given = [t.clone().requires_grad_(i in wanted) for i, t in enumerate(tensors)]
+        attention(*given, mask).square().sum().backward()
+        results.append([t.grad for t in given])
+    for i, (ours, theirs) in enumerate(zip(*results, strict=True)):
+        assert (ours is None) == (i not in wanted)
+        if ours is not None:
+            torch.testing.assert_close(ours, theirs)

@@ -101,6 +101,34 @@ def test_start_fits_frames_of_any_size(name: str, size: int) -> None:
     assert [t.shape for t in after] == [t.shape for t in model.start(2)]
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_frames_of_another_size_are_taken_as_the_clip_takes_them(name: str) -> None:
+    model, clip = build(name), torch.randn(2, 3, 3, 33, 70)
+    with torch.no_grad():
+        torch.testing.assert_close(steps(model, clip)[-1], model(clip), atol=1e-4, rtol=1e-4)
+
+
+def test_a_state_of_other_frames_is_refused_and_so_is_training() -> None:
+    model, frame = build("tsm_mobilenet_v2_online"), torch.randn(1, 3, 64, 64)
+    for state in (model.start(2), model.start(1)[:-1], build("tsm_mobilenet_v2_online", 32).start(1)):
+        with pytest.raises(UsageError, match="not made for frames 1x3x64x64"):
+            model.step(frame, state)
+    with pytest.raises(UsageError, match=r"model\.eval"):
+        model.train().step(frame)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_a_model_of_any_precision_counts_its_frames(dtype: torch.dtype) -> None:
+    """bf16 has no number between 256 and 258."""
+    model, frame = build("tsm_mobilenet_v2_online", 32).to(dtype), torch.randn(1, 3, 32, 32).to(dtype)
+    *left, total, _ = model.start()
+    with torch.no_grad():
+        logits, after = model.step(frame, (*left, total, torch.full((1, 1, 1, 1), 4096.0)))
+    assert float(after[-1]) == 4097
+    assert logits.dtype == dtype
+    assert after[-2].dtype == torch.promote_types(dtype, torch.float32)
+
+
 @pytest.mark.parametrize(("channels", "frames"), [(8, 1), (24, 3), (20, 5)])
 def test_shift_and_its_gradient_follow_the_definition(channels: int, frames: int) -> None:
     x = torch.randn(2 * frames, channels, 3, 5, requires_grad=True)

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 CHUNK = 16
 """Score tables that the backward pass holds at a time: enough for the threads, few enough for the cache."""
@@ -28,14 +29,15 @@ def biased_attention(
     """
     if _pays(bias):
         return _Biased.apply(q, k, v, bias, mask)  # type: ignore[no-any-return]
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=_added(bias, mask, len(q)))
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=_added(bias, mask, q.shape[0]))
 
 
 def _added(bias: Tensor, mask: Tensor | None, windows: int) -> Tensor:
     if mask is None:
         return bias.unsqueeze(0)
-    both = bias + mask.unsqueeze(1)
-    return both if len(mask) == windows else both.repeat(windows // len(mask), 1, 1, 1)
+    both = (bias + mask.unsqueeze(1)).unsqueeze(0)
+    # For a single clip this is no copy; a question of how many there are would fix the batch of an exported program.
+    return both.expand(windows // len(mask), -1, -1, -1, -1).flatten(0, 1)
 
 
 def _pays(bias: Tensor) -> bool:
@@ -57,7 +59,9 @@ class _Biased(torch.autograd.Function):
         ctx.save_for_backward(q, k, v, bias, mask, seen, log_sums)
         return seen
 
+    # The sums of the scores are not known to autograd, so that a second derivative would be wrong: it is refused.
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v, bias, mask, seen, log_sums = ctx.saved_tensors
         to_q, to_k, to_v = (torch.empty_like(x) for x in (q, k, v))

@@ -22,7 +22,8 @@ class Head(nn.ModuleDict):
     """
 
     def __init__(self, width: int, heads: Mapping[str, int], dropout: float = 0.0, std: float = 0.02) -> None:
-        unusable = [task for task in heads if "." in task or not task or hasattr(nn.ModuleDict, task)]
+        taken = nn.ModuleDict()
+        unusable = [task for task in heads if "." in task or task in ("", "dropout") or hasattr(taken, task)]
         if unusable:
             raise UsageError(f"{unusable[0]!r} cannot be the name of a task. Use a plain word such as verb or noun.")
         linears = {task: nn.Linear(width, classes) for task, classes in heads.items()}

@@ -51,7 +51,7 @@ class PooledTransformer(MViT):
         positions: Any = self.pos_encoding
         patches = self.conv_proj(x).flatten(2).transpose(1, 2)
         place = (positions.temporal_pos.unsqueeze(1) + positions.spatial_pos).flatten(0, 1)
-        cls = (positions.class_token + positions.class_pos).expand(len(patches), 1, -1)
+        cls = (positions.class_token + positions.class_pos).expand(patches.shape[0], 1, -1)
         tokens, grid = torch.cat([cls, patches + place], dim=1), self.grid
         for block in self.blocks:
             tokens, grid = block(tokens, grid)
@@ -106,7 +106,7 @@ def _max_pool(tokens: Tensor, thw: Grid, pool: Any) -> Tensor:
     kernel, stride, padding = (size[1:] for size in (pool.pool.kernel_size, pool.pool.stride, pool.pool.padding))
     frames = tokens[:, 1:].reshape(-1, *thw[1:], tokens.shape[2]).permute(0, 3, 1, 2)
     pooled = F.max_pool2d(frames, kernel, stride, padding).permute(0, 2, 3, 1)
-    return torch.cat([tokens[:, :1], pooled.reshape(len(tokens), -1, tokens.shape[2])], dim=1)
+    return torch.cat([tokens[:, :1], pooled.reshape(tokens.shape[0], -1, tokens.shape[2])], dim=1)
 
 
 class MultiscaleTransformer(VideoModel):

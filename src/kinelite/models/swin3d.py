@@ -59,7 +59,7 @@ class WindowAttention(ShiftedWindowAttention3d):
         blocks = x.reshape(b, grid[0], window[0], grid[1], window[1], grid[2], window[2], c)
         tokens = blocks.permute(0, 1, 3, 5, 2, 4, 6, 7).reshape(-1, inside, c)
 
-        qkv = self.qkv(tokens).reshape(len(tokens), inside, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
+        qkv = self.qkv(tokens).reshape(tokens.shape[0], inside, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
         mask = _mask(grid, window, shift, x) if any(shift) else None
         q, k, v = qkv.unbind()
         seen = biased_attention(q, k, v, self._bias(inside), mask)

@@ -72,7 +72,7 @@ class DividedBlock(nn.Module):
         if not self.training or self.drop_path == 0:
             return branch
         keep = 1 - self.drop_path
-        return branch * (branch.new_empty(len(branch), 1, 1).bernoulli_(keep) / keep)
+        return branch * (branch.new_empty(branch.shape[0], 1, 1).bernoulli_(keep) / keep)
 
 
 class PatchEmbed(nn.Module):
@@ -122,7 +122,7 @@ class SpaceTimeTransformer(nn.Module):
         if self.scheme != "space":
             places = patches.unflatten(0, (b, frames)).transpose(1, 2)
             patches = (places + self.time_embed).flatten(1, 2)
-        tokens = torch.cat([cls.expand(len(patches), -1, -1), patches], dim=1)
+        tokens = torch.cat([cls.expand(patches.shape[0], -1, -1), patches], dim=1)
         for block in self.blocks:
             tokens = block(tokens, frames) if self.scheme == "divided" else block(tokens)
         cls = tokens[:, 0]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from kinelite.errors import UsageError
 from kinelite.models.checkpoints.tsm import MMACTION, MOBILENET, ONLINE, RESNET
 from kinelite.models.cnn import frames_of
 from kinelite.models.head import Logits
@@ -32,14 +34,22 @@ class OnlineTSM(TSM, StreamingModel):
 
     def start(self, batch: int = 1) -> State:
         """The state before the first frame, all zeros, for frames of ``spec.size``."""
-        one = next(self.head.parameters())
-        sites = [(channels // SHARE, size, size) for channels, size in self.trunk.sites(self.encoder, self.spec.size)]
-        shapes = [*sites, (self.trunk.width, 1, 1), (1, 1, 1)]
-        return tuple(one.new_zeros(batch, *shape) for shape in shapes)
+        return self._zeros(self._shapes(batch, self.spec.size, self.spec.size))
 
     def step(self, frame: Float[Tensor, "b c h w"], state: State | None = None) -> tuple[Logits, State]:
-        """Mean logits of the frames so far, and what the next step needs."""
-        *past, total, count = self.start(len(frame)) if state is None else state
+        """Mean logits of the frames so far, and what the next step needs; the given state is not changed.
+
+        Raises UsageError while training, and for a state that was made for frames of another batch or size.
+        """
+        if self.training:
+            raise UsageError("step() looks at one frame at a time, so it cannot train. Call model.eval() first.")
+        shapes = self._shapes(*(frame.shape[side] for side in (0, 2, 3)))
+        if state is None:
+            state = self._zeros(shapes)
+        elif [tuple(part.shape) for part in state] != shapes:
+            at = "x".join(map(str, frame.shape))
+            raise UsageError(f"This state was not made for frames {at}. Keep batch and size from the first frame on.")
+        *past, total, count = state
         waiting, left = iter(past), []
 
         def take_and_leave(x: Tensor) -> Tensor:
@@ -49,8 +59,21 @@ class OnlineTSM(TSM, StreamingModel):
 
         maps = self.trunk.maps(self.encoder, frames_of(frame.unsqueeze(2)), take_and_leave)
         total, count = total + maps.mean((2, 3), keepdim=True), count + 1
-        logits = self.head((total / count).flatten(2).transpose(1, 2))
-        return logits, (*left, total, count)
+        mean = (total / count).to(next(self.head.parameters()).dtype)
+        return self.head(mean.flatten(2).transpose(1, 2)), (*left, total, count)
+
+    def _shapes(self, batch: int, height: int, width: int) -> list[tuple[int, ...]]:
+        """Of the state for frames of that size."""
+        sides = (self.trunk.sites(self.encoder, side) for side in (height, width))
+        sites = [(batch, channels // SHARE, h, w) for (channels, h), (_, w) in zip(*sides, strict=True)]
+        return [*sites, (batch, self.trunk.width, 1, 1), (batch, 1, 1, 1)]
+
+    def _zeros(self, shapes: Sequence[tuple[int, ...]]) -> State:
+        one = next(self.head.parameters())
+        # The sum and the count are never less than fp32: bf16 cannot count beyond 256.
+        wide = torch.promote_types(one.dtype, torch.float32)
+        kinds = [*[one.dtype] * (len(shapes) - 2), wide, wide]
+        return tuple(one.new_zeros(shape, dtype=kind) for shape, kind in zip(shapes, kinds, strict=True))
 
 
 @register(

@@ -26,7 +26,7 @@ class Trunk:
     maps: Callable[[Any, Tensor, Mix], Tensor]
     """The CNN, frames ``[n, 3, h, w]``, the mix -> last maps ``[n, width, h2, w2]``."""
     sites: Callable[[Any, int], Iterator[tuple[int, int]]]
-    """The CNN, height and width of its frames in pixels -> channels, and height and width, where it mixes."""
+    """The CNN, height or width of its frames in pixels -> channels, and that side in maps, where it mixes."""
 
 
 def resnet_maps(encoder: Any, frames: Float[Tensor, "n c h w"], mix: Mix) -> Float[Tensor, "n d h2 w2"]:
