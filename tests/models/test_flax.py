@@ -92,6 +92,23 @@ def array(shape: list[int], kind: str, content: bytes, code: int = 1) -> msgspec
         ({"a": array([1], "float32", b"\0" * 4, code=9)}, "extension 9"),
         ({"a": {"__msgpack_chunked_array__": True, "shape": {"0": 3}, "chunks": {"0": 7}}}, "chunks of a are damaged"),
         ({"a": {"__msgpack_chunked_array__": True, "shape": {"0": 3}, "chunks": {}}}, "0 numbers"),
+        ({"a": array([0, 2**62, 2**62], "float32", b"")}, "overflow"),
+        ({"a": array([0, 2**64 - 1], "float32", b"")}, "not a whole"),
+        ({"a": 2**64 - 1}, "not a whole"),
+        (
+            {"a": {"__msgpack_chunked_array__": True, "shape": 5, "chunks": {"0": array([1], "float32", b"\0" * 4)}}},
+            "not iterable",
+        ),
+        (
+            {
+                "a": {
+                    "__msgpack_chunked_array__": True,
+                    "shape": {"0": -1, "1": -1},
+                    "chunks": {"0": array([1], "float32", b"\0" * 4)},
+                }
+            },
+            "not a whole",
+        ),
         ({"a": {"b": None, "c": "words"}}, "no arrays"),
         ([1, 2], "no arrays"),
         (b"bytes", "no arrays"),

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from kinelite.errors import UsageError
-from kinelite.models.checkpoints.crc32c import crc32c
+from kinelite.models.checkpoints.crc32c import crc32c, masked
 from kinelite.models.checkpoints.tensorflow import read_tensorflow
 
 MADE = Path(__file__).resolve().parents[1] / "reference" / "tensorflow"
@@ -47,6 +47,13 @@ def test_shards_by_each_name(name: str) -> None:
     assert list(read) == ["first/kernel:0", "second/bias"]
     assert read["first/kernel:0"].shape == (4, 5)
     assert read["second/bias"].tolist() == [1, 2, 3]
+
+
+def test_words_of_a_data_file_in_the_name_of_a_folder(tmp_path: Path) -> None:
+    (folder := tmp_path / "kinetics.data-v2.index").mkdir()
+    copied("shards", folder)
+    for name in ("shards", "shards.index", "shards.data-00000-of-00002"):
+        assert list(read_tensorflow(folder / name)) == ["first/kernel:0", "second/bias"]
 
 
 def test_tensors_can_be_changed_without_the_file() -> None:
@@ -105,6 +112,58 @@ def test_every_changed_byte_is_found(file: str, tmp_path: Path) -> None:
         if any(not torch.equal(read[key], strings[key]) for key in strings) or read.keys() != strings.keys():
             silent.append(place)
     assert silent == []
+
+
+def varint(number: int) -> bytes:
+    low, rest = number & 0x7F, number >> 7
+    return bytes([low | 0x80]) + varint(rest) if rest else bytes([low])
+
+
+def field(number: int, content: bytes | int) -> bytes:
+    if isinstance(content, int):
+        return varint(number << 3) + varint(content)
+    return varint(number << 3 | 2) + varint(len(content)) + content
+
+
+def block(entries: list[tuple[bytes, bytes]]) -> bytes:
+    """A LevelDB block with a right checksum."""
+    content = b"".join(b"\0" + varint(len(key)) + varint(len(value)) + key + value for key, value in entries)
+    content += bytes(4) + (1).to_bytes(4, "little") + b"\0"
+    return content + masked(crc32c(content)).to_bytes(4, "little")
+
+
+def written(to: Path, key: bytes, sizes: list[int], *, shards: int = 1) -> Path:
+    """A checkpoint of one empty float tensor whose checksums are right, whatever it says."""
+    shape = b"".join(field(2, field(1, size)) for size in sizes)
+    crc = varint(6 << 3 | 5) + masked(crc32c(b"")).to_bytes(4, "little")
+    data = block([(b"", field(1, shards)), (key, field(1, 1) + field(2, shape) + crc)])
+    table = block([(key, varint(0) + varint(len(data) - 5))])
+    footer = varint(0) + varint(0) + varint(len(data)) + varint(len(table) - 5)
+    magic = 0xDB4775248B80FB57.to_bytes(8, "little")
+    (to / "made.index").write_bytes(data + table + footer.ljust(40, b"\0") + magic)
+    (to / "made.data-00000-of-00001").write_bytes(b"")
+    return to / "made"
+
+
+def test_a_checkpoint_written_here_is_read(tmp_path: Path) -> None:
+    assert read_tensorflow(written(tmp_path, b"w", [0, 3]))["w"].shape == (0, 3)
+
+
+@pytest.mark.parametrize(
+    ("key", "sizes", "shards"),
+    [
+        (b"\xff", [0], 1),
+        (b"w", [2**64 - 1], 1),
+        (b"w", [2**32, 2**32], 1),
+        (b"w", [0, 2**62, 2**62], 1),
+        (b"w", [0, 2**70], 1),
+        (b"w", [0], 2**20_000),
+    ],
+    ids=["no text", "below zero", "product wraps", "strides wrap", "beyond 64 bits", "shards"],
+)
+def test_nonsense_with_right_checksums_is_told(key: bytes, sizes: list[int], shards: int, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="not a whole TensorFlow checkpoint"):
+        read_tensorflow(written(tmp_path, key, sizes, shards=shards))
 
 
 def test_checksums_of_known_bytes() -> None:

@@ -59,7 +59,8 @@ def read_flax(path: Path | str) -> dict[str, Tensor]:
         tree = msgspec.msgpack.decode(content, ext_hook=_extension)
         leaves = _leaves(tree if isinstance(tree, dict) else {}, "")
         tensors = {name: _tensor(leaf, name) for name, leaf in leaves if not OPTIMISER.match(name)}
-    except (msgspec.DecodeError, RecursionError, ValueError) as error:
+    # The last two are of places and shapes that no array can have.
+    except (msgspec.DecodeError, RecursionError, ValueError, TypeError, RuntimeError) as error:
         raise UsageError(f"{path} is not a whole Flax checkpoint: {error}. Copy or download it again.") from error
     if not tensors:
         raise UsageError(f"{path} holds no arrays by name, so it is no Flax checkpoint.")

@@ -5,10 +5,10 @@ Formats: tensorflow/core/util/tensor_bundle, tensorflow/core/protobuf/tensor_bun
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -55,8 +55,8 @@ def read_tensorflow(path: Path | str) -> dict[str, Tensor]:
         UsageError: a file is missing, cut off or damaged (checksums are compared), is compressed, holds a tensor in
             slices or of a type that PyTorch lacks.
     """
-    name = str(path)
-    prefix = Path(name.removesuffix(".index").partition(".data-")[0])
+    given = Path(path)
+    prefix = given.with_name(given.name.removesuffix(".index").partition(".data-")[0])
     index = prefix.with_name(f"{prefix.name}.index")
     try:
         entries = {key: _fields(value) for key, value in _table(_content(index))}
@@ -64,7 +64,8 @@ def read_tensorflow(path: Path | str) -> dict[str, Tensor]:
         # Keys of slices begin with a zero byte; the tensor that they are of is refused.
         named = {key.decode(): entry for key, entry in entries.items() if not key.startswith(b"\0")}
         return {key: _tensor(entry, shards, key) for key, entry in named.items() if _number(entry, 1) != _STRING}
-    except _Damaged as error:
+    # The last three: checksums are right, but names, shapes or numbers cannot be.
+    except (_Damaged, ValueError, TypeError, RuntimeError) as error:
         raise UsageError(f"{path} is not a whole TensorFlow checkpoint: {error}.") from error
 
 
@@ -91,7 +92,7 @@ def _tensor(entry: Message, shards: list[bytes], key: str) -> Tensor:
     if masked(crc32c(data)) != int.from_bytes(_bytes(entry.get(6, [b""])[0]), "little"):
         raise _Damaged(f"the checksum of {key} is not that of its data; copy or download it again")
     dtype = _DTYPES[number]
-    if size != dtype.itemsize * int(np.prod(sizes, dtype=np.int64)):
+    if size != dtype.itemsize * math.prod(sizes):
         raise _Damaged(f"{key} has {size} bytes, which are not those of its shape")
     flat = torch.frombuffer(bytearray(data), dtype=dtype) if size else torch.empty(0, dtype=dtype)
     return flat.reshape(sizes)
