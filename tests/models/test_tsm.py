@@ -7,6 +7,7 @@ in evaluation over the clips of `video` with the weights of `published.checkpoin
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,10 +18,11 @@ from torch import Tensor
 
 from kinelite.config import NetConfig
 from kinelite.errors import UsageError
-from kinelite.models import create_model, load_weights
+from kinelite.models import card, create_model, load_weights
 from kinelite.models.checkpoints.layout import Layout
 from kinelite.models.checkpoints.tsm import MMACTION, MOBILENET, RESNET
 from kinelite.models.tsm import shift
+from kinelite.types import InputSpec
 
 PUBLISHED = {
     "tsm_r50": (RESNET, 1.2),
@@ -122,3 +124,19 @@ def test_classifier_starts_small_and_drops_half() -> None:
 def test_options_that_it_does_not_have_are_refused() -> None:
     with pytest.raises(UsageError, match=r"it takes net\.dropout"):
         create_model("tsm_r50", net=NetConfig(drop_path=0.1))
+
+
+@pytest.mark.parametrize(
+    ("name", "release", "expected"),
+    [
+        ("tsm_r50", "k400_16f", InputSpec(16, 224, fit="crop")),
+        ("tsm_r50", "ssv2_8f", InputSpec(8, 224, fit="crop")),
+        ("tsm_r50", "k400_8f_dense_mmaction", InputSpec(8, 224, sampling="dense", stride=8, fit="crop")),
+        ("tsm_mobilenet_v2", "k400_8f_dense", InputSpec(8, 224, sampling="dense", stride=8, fit="crop")),
+        ("tsm_mobilenet_v2_online", "jester", InputSpec(8, 224, fit="crop")),
+    ],
+)
+def test_a_release_says_what_it_was_trained_with(name: str, release: str, expected: InputSpec) -> None:
+    """As the scripts of their authors sample and crop; what it says is what `MODEL@RELEASE` is evaluated with."""
+    found = next(r for r in card(name).releases if r.name == release)
+    assert replace(card(name).spec, **found.spec) == expected

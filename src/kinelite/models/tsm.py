@@ -98,12 +98,20 @@ def build(model: type[TSM], trunk: Trunk, order: Order) -> TSM:
 
 
 def _theirs(name: str, file: str, classes: str = K400) -> Release:
-    return Release(name, f"{AUTHORS}{file}.pth", classes, "MIT")
+    return Release(name, f"{AUTHORS}{file}.pth", classes, "MIT", spec=_spec(name))
 
 
 def _mmaction(name: str, config: str, stamp: str, classes: str = K400) -> Release:
     folder = f"tsm_imagenet-pretrained-{config}"
-    return Release(name, f"{MMACTION_FILES}{folder}/{folder}_{stamp}.pth", classes, "Apache-2.0", stamp.split("-")[1])
+    address, checksum = f"{MMACTION_FILES}{folder}/{folder}_{stamp}.pth", stamp.split("-")[1]
+    return Release(name, address, classes, "Apache-2.0", checksum, spec=_spec(name))
+
+
+def _spec(name: str) -> dict[str, Any]:
+    """The input of a release, as its name tells it; dense frames are spread evenly over a window of 64."""
+    frames = int(name.split("_")[1].removesuffix("f"))
+    dense = {"sampling": "dense", "stride": 64 // frames} if "dense" in name else {"sampling": "sparse"}
+    return {"frames": frames, "fit": "crop", **dense}
 
 
 @register(

@@ -92,6 +92,7 @@ class OnlineTSM(TSM, StreamingModel):
             "https://hanlab18.mit.edu/projects/tsm/models/mobilenetv2_jester_online.pth.tar",
             "jester, 27 gestures in the order of the authors' online_demo/main.py",
             "MIT",
+            spec={"fit": "crop"},
         ),
     ),
 )
