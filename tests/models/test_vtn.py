@@ -126,6 +126,23 @@ def test_any_cnn_with_its_own_input() -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "size", "near"), [("dla34", 97, 96), ("hrnet_w18_small", 65, 64), ("inception_v3", 64, 224)]
+)
+def test_sizes_that_a_cnn_cannot_take(name: str, size: int, near: int) -> None:
+    """Each is an error of shapes within timm's model, far from what was asked for."""
+    with torch.device("meta"):
+        with pytest.raises(UsageError, match=rf"{name}' cannot take frames of {size} x {size}.*: {near}\."):
+            create_model(f"vtn:{name}", size=size, frames=2)
+        assert create_model(f"vtn:{name}", size=near, frames=2)
+
+
+def test_a_name_of_old_is_unknown() -> None:
+    """timm builds it as legacy_xception, but tells neither its mean nor its size under the old name."""
+    with pytest.raises(UsageError, match=r"Unknown encoder 'xception'. Nearest: xception"):
+        create_model("vtn:xception")
+
+
+@pytest.mark.parametrize(
     ("name", "said"),
     [("vtn:vit_tiny_patch16_224", "vivit_fe:vit_tiny"), ("vtn:resnet5", "resnet50"), ("vtn", "vtn:E")],
 )

@@ -6,6 +6,7 @@ A tubelet of several frames is a patch embedding over all their channels, so tim
 
 from __future__ import annotations
 
+import contextlib
 import math
 import sys
 from collections.abc import Mapping
@@ -46,16 +47,14 @@ class EncoderPlan:
 def encoder_config(name: str) -> Any:
     """timm's pretrained configuration of an encoder: mean, std, input size, licence. Raises UsageError if unknown."""
     architecture = name.partition(".")[0]
-    if not timm.is_model(architecture):
-        raise unknown(
-            "encoder", name, timm.list_models(), "python -c \"import timm; print(timm.list_models('*vit*'))\""
-        )
-    try:
-        config = timm.get_pretrained_cfg(name)
-    except RuntimeError:
-        config = None
-    if config is None:
+    config, tags = None, []
+    if timm.is_model(architecture):
+        with contextlib.suppress(RuntimeError):
+            config = timm.get_pretrained_cfg(name)
         tags = timm.list_pretrained(f"{architecture}.*")
+    if config is None:
+        if not tags:  # not a model; or a name of old, which timm would build, but describes only under the new one
+            raise unknown("encoder", name, timm.list_models(), 'python -c "import timm; print(timm.list_models())"')
         show = f"python -c \"import timm; print(timm.list_pretrained('{architecture}.*'))\""
         raise unknown("weights of encoder", name, tags, show)
     return config

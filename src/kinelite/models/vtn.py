@@ -9,7 +9,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from kinelite.models.cnn import build_cnn, cnn_weights, frames_of
+from kinelite.models.cnn import build_cnn, check_size, cnn_weights, frames_of
 from kinelite.models.encoder import default_size, encoder_config
 from kinelite.models.factorised import Factorised
 from kinelite.models.head import Head
@@ -52,7 +52,7 @@ class VTN(Factorised):
         self.cnn, self.image = cnn, image
 
     def encode(self, video: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b n d"]:
-        """Features of each frame alone, ``n = t``; any number of frames of any size."""
+        """Features of each frame alone, ``n = t``; any number of frames, of any size that the CNN can take."""
         return self.encoder(frames_of(video)).unflatten(0, (video.shape[0], video.shape[2]))
 
     def in_backbone(self, name: str) -> bool:
@@ -70,6 +70,8 @@ def build(order: Order, cnn: str) -> VTN:
     if net.encoder:
         cnn, size = net.encoder, order.size or default_size(net.encoder)
     encoder, config = FrameEncoder(cnn), encoder_config(cnn)
+    if net.encoder:
+        check_size(encoder.image, cnn, size)
     temporal = TemporalTransformer(
         WIDTH,
         heads=HEADS,
