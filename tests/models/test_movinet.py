@@ -28,6 +28,7 @@ import kinelite as kl
 from kinelite.config import NetConfig
 from kinelite.errors import UsageError
 from kinelite.models.movinet_blocks import Bottleneck, ConvNorm, average_pool, multiple_of_8, turned
+from kinelite.models.movinet_stream import running_means
 from kinelite.models.weights import load_weights
 
 REFERENCE = Path(__file__).resolve().parents[1] / "reference"
@@ -380,6 +381,21 @@ def test_a_step_leaves_the_given_state_alone() -> None:
     assert torch.equal(once, again)
     assert [part.shape for part in after] == [part.shape for part in model.start(2)]
     assert all(part.ndim == 4 for part in after)
+
+
+def test_half_precision_counts_beyond_256_frames() -> None:
+    """In bf16 256 + 1 is 256, and a sum of 256 means stays what it is."""
+    model = loud(small("movinet_a0_stream")).bfloat16()
+    frame = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0)).bfloat16()
+    with torch.inference_mode():
+        _, state = model.step(frame)
+        assert [part.dtype for part in state] == [part.dtype for part in model.start()]
+        later = tuple(part * 256 if part.shape[2:] == (1, 1) else part for part in state)
+        _, after = model.step(frame, later)
+    assert after[0].item() == 257
+    assert (after[-1] - later[-1]).abs().sum() > 0.5 * state[-1].abs().sum()
+    means = torch.cat([torch.ones(1, 300, 1), torch.zeros(1, 300, 1)], 1).bfloat16()
+    assert running_means(means)[0, [299, 599]].flatten().tolist() == [1, 0.5]
 
 
 def test_a_state_of_other_frames_is_refused() -> None:

@@ -18,7 +18,7 @@ from kinelite.models.head import Head, Logits
 from kinelite.models.model import VideoModel
 from kinelite.models.movinet_blocks import BlockPlan, ClipBottleneck, ConvNorm, pointwise, turned
 from kinelite.models.movinet_layouts import BASE_LAYOUTS, STREAM_LAYOUTS
-from kinelite.models.movinet_stream import StreamBottleneck
+from kinelite.models.movinet_stream import StreamBottleneck, zeros
 from kinelite.models.registry import Order, Release, Score, register
 from kinelite.models.streaming import State, StreamingModel
 from kinelite.types import InputSpec
@@ -154,8 +154,9 @@ class MovinetStream(StreamingModel):
         for block in self.encoder.each_block():
             x, new = block.step(x, tuple(rest[: block.plan.time]), count)
             rest, kept = rest[block.plan.time :], [*kept, *new]
-        total = rest[0] + self.encoder.project(x).mean(dim=(2, 3), keepdim=True)
-        features = F.silu(self.dense((total / count).flatten(1)))
+        mean = self.encoder.project(x).mean(dim=(2, 3), keepdim=True)
+        total = rest[0] + mean
+        features = F.silu(self.dense((total / count).to(mean.dtype).flatten(1)))
         return self.head(features), (count, *kept, total)
 
     def _shapes(self, batch: int, size: Sequence[int]) -> list[tuple[int, ...]]:
@@ -169,7 +170,7 @@ class MovinetStream(StreamingModel):
         return [*shapes, (batch, self.encoder.width, 1, 1)]
 
     def _zeros(self, shapes: list[tuple[int, ...]]) -> State:
-        return tuple(self.dense.weight.new_zeros(shape) for shape in shapes)
+        return zeros(self.dense.weight, shapes, [block.plan for block in self.encoder.each_block()])
 
 
 def _halved(size: Sequence[int]) -> tuple[int, int]:

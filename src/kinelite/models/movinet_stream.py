@@ -88,11 +88,26 @@ class StreamBottleneck(Bottleneck):
             y, past = self.temporal.step(y, past), list(seen[1:])
         mean = y.mean(dim=(2, 3), keepdim=True)
         total = total + mean
-        gate = self.gate(torch.cat([total / count, mean], dim=1).flatten(1))
+        gate = self.gate(torch.cat([(total / count).to(mean.dtype), mean], dim=1).flatten(1))
         return self.joined(frame, gated(y, gate)), (*past, total)
 
 
 def running_means(means: Float[Tensor, "b t c"]) -> Float[Tensor, "b t c"]:
     """Mean of the frames until each frame."""
-    counts = torch.arange(1, means.shape[1] + 1, device=means.device, dtype=means.dtype)
-    return means.cumsum(dim=1) / counts[:, None]
+    wide = summing(means.dtype)
+    counts = torch.arange(1, means.shape[1] + 1, device=means.device, dtype=wide)
+    return (means.cumsum(dim=1, dtype=wide) / counts[:, None]).to(means.dtype)
+
+
+def summing(kind: torch.dtype) -> torch.dtype:
+    """What frames of a type are counted and summed in, never less than fp32: bf16 cannot count beyond 256."""
+    return torch.promote_types(kind, torch.float32)
+
+
+def zeros(one: Tensor, shapes: Sequence[tuple[int, ...]], plans: Sequence[BlockPlan]) -> State:
+    """The state before the first frame, where the weights are, past frames in the type of ``one``."""
+    wide = summing(one.dtype)
+    kinds = [wide]
+    for plan in plans:
+        kinds += [*[one.dtype] * (plan.time - 1), wide]
+    return tuple(one.new_zeros(shape, dtype=kind) for shape, kind in zip(shapes, [*kinds, wide], strict=True))
