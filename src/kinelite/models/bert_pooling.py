@@ -59,7 +59,7 @@ class BertPooling(nn.Module):
 
     def forward(self, steps: Float[Tensor, "b n d"]) -> Float[Tensor, "b d"]:
         """The class token after the layer."""
-        tokens = torch.cat([self.cls.expand(len(steps), -1, -1), F.normalize(steps, dim=-1)], dim=1)
+        tokens = torch.cat([self.cls.expand(steps.shape[0], -1, -1), F.normalize(steps, dim=-1)], dim=1)
         tokens = self._drop(tokens + self.positions)
         # There is one layer, so nothing but the class token has to come out of it.
         cls = tokens[:, 0] + self._drop(self._attend(self.norm1(tokens), self._seen(tokens)))

@@ -93,7 +93,7 @@ class ConvNorm(nn.Module):
         if weight.shape[2] == 1:
             # Frame by frame it is the same in two dimensions, which PyTorch does faster on a CPU.
             flat = F.conv2d(_frames(x), weight[:, :, 0], bias, stride, (height // 2, width // 2), groups=groups)
-            return _clips(flat, len(x))
+            return _clips(flat, x.shape[0])
         if torch.is_grad_enabled():
             y = depthwise_conv3d(x, weight, stride)
             return y if bias is None else y + bias[:, None, None, None]
@@ -130,7 +130,7 @@ def average_pool(x: Maps) -> Float[Tensor, "n c *t h2 w2"]:
     """Mean of 3x3 pixels with stride 2 in space, of those pixels only that are inside."""
     frames = x if x.ndim == 4 else _frames(x)
     pooled = F.avg_pool2d(frames, 3, 2, 1, count_include_pad=False)
-    return pooled if x.ndim == 4 else _clips(pooled, len(x))
+    return pooled if x.ndim == 4 else _clips(pooled, x.shape[0])
 
 
 class Gate(nn.Module):

@@ -112,7 +112,7 @@ class X3DStem(nn.Module):
         """``[b, width, t, h / 2, w / 2]``."""
         # As single frames: PyTorch has no fast 3-D path for three channels.
         frames = _frames(video.contiguous(memory_format=torch.channels_last_3d))
-        seen = _clips(F.conv2d(frames, self.space.weight[:, :, 0], None, 2, 1), len(video))
+        seen = _clips(F.conv2d(frames, self.space.weight[:, :, 0], None, 2, 1), video.shape[0])
         if self.norm.training:
             return F.relu_(self.norm(self.time(seen)))
         return F.relu_(self.time.scaled(seen, *folded(self.norm)))
@@ -207,7 +207,7 @@ def _shifted_product(
 ) -> Float[Tensor, "b d t h w"]:
     """A 1x1 convolution of the frames: it adds the shift as it writes the result, where `F.linear` needs a pass."""
     frames = F.conv2d(_frames(video), weight[:, :, None, None], shift)
-    return _clips(frames, len(video))
+    return _clips(frames, video.shape[0])
 
 
 def _frames(video: Video) -> Float[Tensor, "bt c h w"]:
