@@ -66,3 +66,25 @@ def test_an_unknown_recipe_is_answered_with_the_nearest() -> None:
 def test_an_unknown_field_is_refused() -> None:
     with pytest.raises(TypeError, match="epoch"):
         recipes.sfa(epoch=3)
+
+
+@pytest.mark.parametrize(
+    ("model", "lr", "stages"),
+    [
+        ("movinet_a0_stream", 2e-4, 2),
+        ("movinet_a1", 2e-4, 2),
+        ("x3d_m", 2e-4, 2),
+        ("tsm_mobilenet_v2", 1e-4, 2),
+        ("nl_r50_c2d", 1e-4, 2),
+        ("vivit_fe:deit_tiny_patch16_224", 1e-4, 2),
+        ("mvit_s", 1e-4, 2),
+    ],
+)
+def test_lightweight_trains_a_variant_as_its_family(model: str, lr: float, stages: int) -> None:
+    config = recipes.lightweight(model=model)
+    assert (config.optim.lr, len(config.stages)) == (lr, stages)
+
+
+def test_all_rows_of_a_family_are_equal() -> None:
+    for name, values in recipes.TABLE_6.items():
+        assert recipes.table_6(f"{name.partition('_')[0]}_other") == values

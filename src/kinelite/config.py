@@ -95,7 +95,7 @@ class OptimConfig:
     plateau_factor: float = 0.1
     """Factor on the learning rate at a plateau."""
     plateau_patience: int = 2
-    """Epochs without progress before the plateau factor is applied."""
+    """Evaluations without progress that are let pass; the next one applies the factor (as ReduceLROnPlateau does)."""
     clip_norm: float = 1.0
     """Largest norm of the whole gradient (0: not clipped)."""
     label_smoothing: float = 0.0

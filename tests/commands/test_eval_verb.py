@@ -30,6 +30,12 @@ def test_the_split_of_the_training_is_scored_again(kinelite: Any, run_folder: Pa
     assert f"Next: kinelite report {run_folder}" in done.out
 
 
+def test_a_file_is_followed_by_a_page_of_its_result(kinelite: Any, run_folder: Path, tmp_path: Path) -> None:
+    done = kinelite("eval", run_folder / "model.safetensors", *FLAGS, "--out", tmp_path / "e")
+    assert f"Next: kinelite report {tmp_path / 'e'}" in done.out
+    assert kinelite("report", tmp_path / "e", "--out", tmp_path / "page").code == 0
+
+
 def test_all_clips_with_several_views(kinelite: Any, run_folder: Path, tmp_path: Path) -> None:
     done = kinelite("eval", run_folder, *FLAGS, "--on", "all", "--views", "2x3", "--out", tmp_path, "--json")
     assert done.json["scored"] == 12

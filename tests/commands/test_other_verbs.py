@@ -73,6 +73,11 @@ def test_info_of_a_model_names_its_origin_releases_and_published_scores(kinelite
     assert all(release["address"] in done.out for release in done.json["releases"])
 
 
+@pytest.mark.parametrize(("name", "recipe"), [("tsm_r50", "lightweight"), ("vtn_r50", "sfa"), ("vivit_fe_ti", "sfa")])
+def test_info_ends_with_a_recipe_that_works_on_the_model(kinelite: Any, name: str, recipe: str) -> None:
+    assert f"Next: kinelite train {recipe} --model {name} " in kinelite("info", name).out
+
+
 def test_info_takes_a_pattern_that_stands_for_one_model(kinelite: Any) -> None:
     assert kinelite("info", "vivit_fe_n*", "--json").json["name"] == "vivit_fe_nano"
     kinelite("info", "movinet_a*").failed(2, "stands for", "movinet_a0, movinet_a0_stream")

@@ -223,3 +223,10 @@ def test_a_saved_config_can_be_passed_back_in(tmp_path: Path) -> None:
     ):
         with pytest.raises(UsageError, match=pattern):
             read_config(words)
+
+
+def test_a_norm_with_a_single_value_is_said(kinelite: Any, small: Any, clip_folder: Path, tmp_path: Path) -> None:
+    tiny = ("--model", "x3d_xs", "--frames", 1, "--batch", 1, "--out", tmp_path / "run")
+    done = kinelite("train", "conventional", *small, "--data", f"folder:{clip_folder}", *tiny)
+    done.failed(1, "batch norm of 'x3d_xs'", "More --frames, a larger --size, or a --batch")
+    assert json.loads((tmp_path / "run" / "record.json").read_text())["status"] == "failed"

@@ -172,3 +172,12 @@ def test_any_frames_and_sizes_from_the_smallest() -> None:
         assert halved(torch.randn(1, 3, 5, 33, 17)).shape == (1, 3)
         with pytest.raises(UsageError, match="got 16"):
             model(torch.randn(1, 3, 2, 16, 32))
+
+
+@pytest.mark.parametrize(("name", "smallest"), [("nl_r50", 17), ("nl_r50_c2d", 17), ("nl_r50_caffe2", 21)])
+def test_the_smallest_size_works_and_the_one_below_is_refused(name: str, smallest: int) -> None:
+    with torch.device("meta"):
+        model = create_model(name, num_classes=3, frames=2, size=smallest).eval()
+        assert model(torch.empty(1, 3, 2, smallest, smallest)).shape == (1, 3)
+        with pytest.raises(UsageError, match=f"takes {smallest} x {smallest} pixels or more; got {smallest - 1}"):
+            create_model(name, num_classes=3, frames=2, size=smallest - 1)

@@ -202,3 +202,15 @@ if __name__ == "__main__":
     kept = json.loads(FROZEN.read_text())
     lines = {name: kept.get(name) or frozen_facts(name) for name in list_models()}
     FROZEN.write_text(json.dumps(lines, indent=1) + "\n")
+
+
+@pytest.mark.parametrize("name", [name for name in list_models() if name not in ("vivit_fe_h", "vivit_fe_g")])
+def test_frames_and_pixels_that_are_taken_work_and_others_are_refused(name: str) -> None:
+    for frames, size in ((1, 20), (3, 33), (7, 64), (2, 17), (5, 100)):
+        with torch.device("meta"):
+            try:
+                model = create_model(name, num_classes=3, frames=frames, size=size).eval()
+            except UsageError as refused:
+                assert "Nearest: " in str(refused)  # noqa: PT017
+                continue
+            assert model(torch.empty(1, 3, frames, size, size)).shape == (1, 3)

@@ -368,3 +368,31 @@ def test_hub_is_the_first_release_of_a_model_without_image_weights(
     monkeypatch.setattr(x3d, "card", replace(x3d.card, releases=()))
     with pytest.raises(UsageError, match="none of this model"):
         load_weights(x3d, "hub")
+
+
+def test_weights_of_another_model_are_told_by_name_where_there_are_no_image_weights(tmp_path: Path) -> None:
+    save_file({"conv1.weight": torch.zeros(2)}, tmp_path / "other.safetensors")
+    with pytest.raises(
+        UsageError, match=r"other\.safetensors are not of this model.*conv1\.weight.*ours, PyTorchVideo"
+    ):
+        load_weights(create_model("x3d_xs", num_classes=3), tmp_path / "other.safetensors")
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["{", "[1]", '{"spec": 3}', '{"spec": {"mean": 3}}', '{"spec": {"mean": [0, 0]}}', '{"spec": {"std": [0, 0, 0]}}'],
+)
+def test_a_damaged_header_is_said_and_the_model_left_alone(header: str, tmp_path: Path) -> None:
+    model, before = nano(), nano()
+    save_file(nano(seed=1).state_dict(), tmp_path / "w.safetensors", metadata={"kinelite": header})
+    with pytest.raises(UsageError, match=r"The header of .*w\.safetensors is damaged"):
+        load_weights(model, tmp_path / "w.safetensors")
+    assert same(model, before)
+
+
+def test_a_header_counts_whatever_the_file_is_called(tmp_path: Path) -> None:
+    spec = {"mean": (0.4, 0.4, 0.4), "std": (0.5, 0.5, 0.5)}
+    save_weights(tmp_path / "w.bin", nano(), {"spec": spec})
+    model = nano()
+    load_weights(model, tmp_path / "w.bin")
+    assert model.spec.mean == (0.4, 0.4, 0.4)

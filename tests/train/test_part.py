@@ -12,6 +12,7 @@ from kinelite.config import ClipConfig, NetConfig, Stage, TrainConfig
 from kinelite.data.sets import load_set
 from kinelite.errors import UsageError
 from kinelite.models import card
+from kinelite.train import part
 from kinelite.train.part import build_model, check_stages, stage_spec
 from kinelite.types import InputSpec
 
@@ -53,3 +54,11 @@ def test_sfa_of_a_model_without_its_parts_is_refused_before_anything_runs() -> N
     config = recipes.sfa(model="x3d_xs", data="motion:80", frames=4, size=64)
     with pytest.raises(UsageError, match=r"'x3d_xs' has no such parts.*train lightweight.*vivit_fe_"):
         check_stages(config, load_set("motion:80"))
+
+
+def test_init_takes_an_address_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(part, "load_weights", lambda _, source, **__: asked.append(source))
+    config = TrainConfig(model="vivit_fe_nano", init="https://example.org/a/w.safetensors")
+    build_model(config, Stage(frames=4), {"label": 3})
+    assert asked == ["https://example.org/a/w.safetensors"]

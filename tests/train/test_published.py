@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +10,16 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from kinelite.config import NetConfig
 from kinelite.errors import UsageError
 from kinelite.models import create_model, registry
 from kinelite.models.checkpoints.hub import Found
 from kinelite.models.registry import Release
+from kinelite.models.weights import save_weights
 from kinelite.train import published
 from kinelite.train.published import class_names, names_published
 from kinelite.train.trained import load_trained
+from kinelite.types import InputSpec
 
 
 @pytest.fixture
@@ -95,3 +98,53 @@ def test_clips_are_labelled_from_the_command_line(release: Release, clip_folder:
     read = capsys.readouterr()
     assert "does not name its 7 classes" in read.err
     assert "1 of 1 clips labelled" in read.out
+
+
+def test_a_file_of_kinelite_train_is_read_as_it_was_trained(tmp_path: Path) -> None:
+    spec = InputSpec(4, 32, (0.1, 0.2, 0.3), (0.9, 0.8, 0.7), "dense", 3, "crop")
+    header = {"model": "vivit_fe_nano", "net": {}, "spec": asdict(spec), "tasks": {"verb": ["a", "b"], "noun": ["c"]}}
+    model: Any = create_model("vivit_fe_nano", heads={"verb": 2, "noun": 1}, frames=4, size=32)
+    save_weights(tmp_path / "w.safetensors", model, header)
+    trained = load_trained(f"vivit_fe_nano@{tmp_path / 'w.safetensors'}")
+    assert (trained.spec, trained.tasks) == (spec, {"verb": ("a", "b"), "noun": ("c",)})
+    with pytest.raises(UsageError, match=r"is of the model vivit_fe_nano, not movinet_a0"):
+        load_trained(f"movinet_a0@{tmp_path / 'w.safetensors'}")
+    for wrong in ({"tasks": ["a"]}, {"tasks": {"verb": 3}}, {"model": 3}, {"spec": asdict(spec) | {"stride": 0}}):
+        save_weights(tmp_path / "w.safetensors", model, header | wrong)
+        with pytest.raises(UsageError, match=r"The header of .*w\.safetensors is damaged"):
+            load_trained(tmp_path / "w.safetensors")
+
+
+def test_a_release_says_what_it_is_built_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    layers = {r.name: r.net.get("temporal_layers", 4) for r in registry.card("vivit_fe_l").releases}
+    assert layers == {"k400": 24, "k600": 24, "epic100": 4}
+    heads = {"noun": 3, "verb": 2}
+    facts, build = registry._find("vivit_fe_nano")
+    deep: Any = create_model("vivit_fe_nano", heads=heads, net=NetConfig(temporal_layers=5))
+    save_file(deep.state_dict(), tmp_path / "w.safetensors")
+    made = Release("deep", str(tmp_path / "w.safetensors"), "x", "MIT", net={"temporal_layers": 5}, heads=heads)
+    monkeypatch.setitem(registry._MODELS, "vivit_fe_nano", (replace(facts, releases=(made,)), build))
+    with pytest.warns(UserWarning, match="they are numbers"):
+        trained = load_trained("vivit_fe_nano@deep")
+    assert trained.tasks == {"noun": ("0", "1", "2"), "verb": ("0", "1")}
+    assert len(trained.model.temporal.blocks) == 5  # type: ignore[union-attr]
+
+
+def test_hub_is_the_first_release_or_a_sentence(release: Release) -> None:
+    with pytest.warns(UserWarning, match="they are numbers"):
+        assert load_trained("movinet_a0@hub").spec.frames == 5
+    with pytest.raises(UsageError, match=r"image weights.*swin3d_t@k400"):
+        load_trained("swin3d_t@hub")
+    with pytest.raises(UsageError, match=r"image weights.*kinelite train lightweight"):
+        load_trained("tea_r50@hub")
+
+
+def test_weights_of_another_model_are_told_by_what_does_not_fit(weights: Path) -> None:
+    with pytest.raises(UsageError, match="do not fit this model"):
+        load_trained(f"vivit_fe_nano@{weights}")
+
+
+def test_class_names_that_are_no_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(published, "hub_config", lambda _: {"id2label": ["wave"]})
+    with pytest.warns(UserWarning, match="they are numbers"):
+        assert class_names(Found(Path("w"), "w"), "hf:owner/net", 1) == ("0",)

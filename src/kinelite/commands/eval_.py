@@ -74,7 +74,8 @@ def main(args: list[str]) -> dict[str, Any]:
     for task, found in list(record.tasks.items())[1:]:
         source = f" (from {found['from']})" if "from" in found and " from " not in task else ""
         print(f"  {task}{source}: top-1 {100 * found['top1']:.1f} %{_top5(found['top5'])}")
-    print(f"Result in {record.out}. Next: kinelite report {flags.run}")
+    page = flags.run if Path(flags.run).is_dir() else record.out  # a file or MODEL@WEIGHTS is no folder of records
+    print(f"Result in {record.out}. Next: kinelite report {page}")
     check_skipped(record.skipped, len(record.skipped) + (record.scored or 0), flags.max_skipped)
     names = ("top1", "top5", "ece", "loss", "scored", "clips", "seconds", "per_class", "skipped", "out")
     tasks = {

@@ -67,7 +67,7 @@ def _model(name: str) -> dict[str, Any]:
         f"{spec['fit']}, mean {spec['mean']}, std {spec['std']}"
     )
     _print_weights(found)
-    print(f"Next: kinelite train sfa --model {name} --data SPEC")
+    print(f"Next: kinelite train {'sfa' if found['sfa'] else 'lightweight'} --model {name} --data SPEC")
     return found
 
 

@@ -11,12 +11,14 @@ from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from kinelite.models.factorised import Factorised
 from kinelite.models.registry import card, create_model
 from kinelite.types import InputSpec
 
 
 def describe(model: nn.Module | str) -> dict[str, Any]:
-    """Parameters per part, size of the weights in MiB (as built, and in a 16-bit type), GMACs for one clip, the input.
+    """Parameters per part, size of the weights in MiB (as built, and in a 16-bit type), GMACs for one clip, the input,
+    and whether the SFA recipe works on it.
 
     For `kinelite info`. A name is built on the meta device, at 400 classes, so that no memory is taken; its card's
     facts are then included.
@@ -36,6 +38,7 @@ def describe(model: nn.Module | str) -> dict[str, Any]:
         "weights_half_mib": 2 * sum(p.numel() for p in model.parameters()) / 2**20,
         "gmacs": count_gmacs(model, spec),
         "spec": asdict(spec),
+        "sfa": isinstance(model, Factorised),
     }
 
 

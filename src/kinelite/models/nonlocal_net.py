@@ -24,8 +24,9 @@ IMAGE = "resnet50.tv_in1k"
 ORIGIN = "ResNet-50: timm. Non-local blocks: written here, because no installable library has them"
 C2D = InputSpec(8, 224, (0.45, 0.45, 0.45), (0.225, 0.225, 0.225), "dense", 8, "crop")
 C2D_SITES = ("layer2_1", "layer2_3", "layer3_1", "layer3_3", "layer3_5")
-SMALLEST = 17
-"""Pixels: below this the third stage is one position wide, and pooling the keys leaves none."""
+SMALLEST = {1: 17, 0: 21}
+"""Padding of the stem's pooling -> pixels: below, the third stage is one position wide, and pooling the keys leaves
+none."""
 
 
 @dataclass(frozen=True)
@@ -212,9 +213,9 @@ def _width(encoder: nn.Module, site: str) -> int:
 
 
 def _check(plan: Plan, frames: int, size: int) -> None:
-    if size < SMALLEST:
+    if size < (smallest := SMALLEST[plan.stem_padding]):
         raise UsageError(
-            f"Non-local networks take {SMALLEST} x {SMALLEST} pixels or more; got {size}. Nearest: {SMALLEST}."
+            f"This non-local network takes {smallest} x {smallest} pixels or more; got {size}. Nearest: {smallest}."
         )
     if plan.halved and frames < 2:
         raise UsageError(f"This non-local network halves the frames and takes 2 or more; got {frames}. Nearest: 2.")

@@ -34,6 +34,10 @@ class Release:
     """Checksum of the file, or its first digits where the publisher gives no more; the hub has its own."""
     spec: Mapping[str, Any] = field(default_factory=dict)
     """Fields of the `InputSpec` that it was trained with where the card's differ: {"frames": 8}."""
+    net: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of the `NetConfig` that it needs where the model's own do not do: {"temporal_layers": 24}."""
+    heads: Mapping[str, int] = field(default_factory=dict)
+    """Task -> classes of weights with several labels per clip; empty for one label."""
 
 
 @dataclass(frozen=True)

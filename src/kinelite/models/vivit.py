@@ -37,6 +37,8 @@ HALF = (0.5, 0.5, 0.5)
 ORIGIN = "timm: its vision transformer, its blocks in the transformer over time"
 VIEWS = "32 frames, stride 2, 4 clips x 3 crops, 224 pixels"
 WHOLE = "with all tokens of the last spatial block, which computes the class token alone here, with equal output"
+DEEP = {"temporal_layers": 24}
+"""What the released ViViT-L of Kinetics has."""
 OPTIONS = ("encoder", "tubelet", "inflate", "temporal_layers", "drop_path", "dropout")
 
 
@@ -195,9 +197,11 @@ def vivit_fe_b(order: Order) -> ViViTFE:
     difference="The paper has 4 temporal layers and 995.3 GMACs; the Kinetics releases have 24. "
     f"988.2 (4 layers) and 992.5 GMACs (24) {WHOLE}",
     releases=(
-        scenic_release("k400", "kinetics_400/vivit_large_16x2_fe", "kinetics400, alphabetical"),
-        scenic_release("k600", "kinetics_600/vivit_large_16x2_fe", "kinetics600, alphabetical"),
-        scenic_release("epic100", "epic_kitchens/vivit_large_16x2_fe", "epic-kitchens-100: 300 nouns, then 97 verbs"),
+        scenic_release("k400", "kinetics_400/vivit_large_16x2_fe", "kinetics400, alphabetical", net=DEEP),
+        scenic_release("k600", "kinetics_600/vivit_large_16x2_fe", "kinetics600, alphabetical", net=DEEP),
+        scenic_release(
+            "epic100", "epic_kitchens/vivit_large_16x2_fe", "epic-kitchens-100: 300 nouns, then 97 verbs", heads=EPIC
+        ),
     ),
     scores=(
         Score("kinetics400", 80.3, VIEWS, "Scenic"),

@@ -21,10 +21,10 @@ _UNFACTORISED = (
 )
 
 
-def scenic_release(name: str, folder: str, classes: str) -> Release:
-    """A checkpoint of Scenic's model zoo; no checksums are published."""
+def scenic_release(name: str, folder: str, classes: str, **more: Any) -> Release:
+    """A checkpoint of Scenic's model zoo; no checksums are published. ``more``: other fields of the release."""
     address = f"https://storage.googleapis.com/scenic-bucket/vivit/{folder}/checkpoint"
-    return Release(name, address, classes, "Apache-2.0")
+    return Release(name, address, classes, "Apache-2.0", **more)
 
 
 def _from_flax(model: Any, state: State) -> State:

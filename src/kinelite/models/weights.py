@@ -11,20 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from kinelite.errors import SetupError, UsageError
 from kinelite.models.checkpoints.files import read_checkpoint
+from kinelite.models.checkpoints.header import KEY, header_of, normalisation_of
 from kinelite.models.checkpoints.hub import find_weights
 from kinelite.models.checkpoints.layout import Layout, State, find_layout
 from kinelite.models.checkpoints.misfit import part_of, refuse_misfit
 from kinelite.models.encoder import EncoderPlan, hub_weights, timm_weights
 from kinelite.models.factorised import Adapter, Factorised
 from kinelite.models.model import VideoModel
-
-_METADATA_KEY = "kinelite"
 
 
 @dataclass(frozen=True)
@@ -68,12 +67,13 @@ def load_weights(
         SetupError: the file cannot be fetched.
     """
     state, label, remark, file = _read(model, source)
+    trained = normalisation_of(file) if file else {}
     layout = None if _ours(model, state) else find_layout(getattr(model, "layouts", ()), state)
     if layout:
         report = _load_layout(model, layout, state, label)
     elif any(key.startswith("encoder.") for key in state) or not isinstance(model, VideoModel):
         report = _load_whole(model, state, label, [], allow_new_head)
-        remark += _as_trained(model, file)
+        remark += _as_trained(model, trained)
     else:
         report = _load_image(model, state, label)
     return replace(report, notes=(*report.notes, *remark))
@@ -101,13 +101,11 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
 
 def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
     """What `save_weights` was given beside the weights; empty for others' files. Raises like `read_weights`."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            return json.loads((file.metadata() or {}).get(_METADATA_KEY, "{}"))
-    except (SafetensorError, OSError):
+    found = header_of(Path(path))
+    if not found:
         # Not ours, then; a file that is damaged or absent is told by its reader.
         read_checkpoint(Path(path))
-        return {}
+    return found
 
 
 def save_weights(
@@ -124,7 +122,7 @@ def save_weights(
     partial = path.with_name(f".{path.name}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, partial, metadata={_METADATA_KEY: json.dumps(dict(metadata or {}))})
+        save_file(tensors, partial, metadata={KEY: json.dumps(dict(metadata or {}))})
         _flush(partial)
         os.replace(partial, path)
         _flush(path.parent)
@@ -158,10 +156,8 @@ def _read(
     return read_checkpoint(found.path), found.label, remark, found.path
 
 
-def _as_trained(model: Any, file: Path | None) -> tuple[str, ...]:
-    """Give a model the mean and standard deviation that the header of one of our own files names, and say so."""
-    given = read_metadata(file).get("spec", {}) if file and file.suffix == ".safetensors" else {}
-    named = {k: tuple(given[k]) for k in ("mean", "std") if k in given}
+def _as_trained(model: Any, named: Mapping[str, tuple[float, ...]]) -> tuple[str, ...]:
+    """Give a model the mean and standard deviation that its weights were trained with, and say so."""
     changed = {k: v for k, v in named.items() if getattr(model.spec, k) != v}
     model.spec = replace(model.spec, **changed)
     return tuple(f"input {k} {v}, as the weights were trained" for k, v in changed.items())
@@ -173,6 +169,12 @@ def _ours(model: nn.Module, state: Mapping[str, Tensor]) -> bool:
 
 
 def _load_image(model: VideoModel, state: State, label: str) -> WeightReport:
+    if type(model).image_weights is VideoModel.image_weights:
+        known = ", ".join(dict.fromkeys(["ours", *(layout.name for layout in model.layouts)]))
+        raise UsageError(
+            f"The weights of {label} are not of this model: their names, such as {next(iter(state), 'none')}, are none "
+            f"of {known}. It does not start from image weights either."
+        )
     fitted, notes = model.image_weights(state)
     encoder = model.encoder.state_dict()
     wanted = {k: v for k, v in encoder.items() if model.in_backbone(f"encoder.{k}")}

@@ -83,7 +83,8 @@ class Schedule:
         return self.lr * self.factor
 
     def observe(self, score: float) -> None:
-        """Tell the score of an evaluation; lowers the rate after ``plateau_patience`` of them without progress."""
+        """Tell the score of an evaluation; lowers the rate at the first one without progress beyond
+        ``plateau_patience`` of them in a row, as PyTorch's ReduceLROnPlateau does."""
         if score > self.best:
             self.best, self.waited = score, 0
             return

@@ -58,12 +58,23 @@ def _parameters(job: Job) -> int | None:
         return sum(math.prod(file.get_slice(name).get_shape()) for name in names)
 
 
-def explain(job: Job, error: RuntimeError) -> tuple[Status, str]:
-    """Status and message for what PyTorch raises when memory is gone; others pass."""
+def explain(job: Job, error: RuntimeError | ValueError) -> tuple[Status, str]:
+    """Status and message for what PyTorch raises when memory is gone or a norm has nothing to average; others pass."""
     text = str(error)
     if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in text:
         return "oom", _out_of_memory(job, text)
+    if "more than 1 value per channel" in text:
+        return "failed", _single_value(job)
     raise error
+
+
+def _single_value(job: Job) -> str:
+    stage = job.config.stages[min(job.progress.stage, len(job.config.stages) - 1)]
+    return (
+        f"A batch norm of '{job.config.model}' cannot train on a single clip of {stage.frames} frames: one "
+        "position is left of it there, and a mean takes two values. More --frames, a larger --size, or a --batch and "
+        "--micro-batch of 2 or more that leave no step with a single clip (with another --out)."
+    )
 
 
 def _out_of_memory(job: Job, text: str) -> str:

@@ -54,9 +54,9 @@ def build_model(config: TrainConfig, stage: Stage, tasks: dict[str, int]) -> tup
     if config.pretrained:
         notes.append(str(load_weights(model, config.pretrained)))
     if config.init:
-        source = Path(config.init)
-        source = source / "model.safetensors" if source.is_dir() else source
-        notes.append(str(load_weights(model, str(source), allow_new_head=True)))
+        # Not a Path for what is no folder: that would make one slash of the two in https://.
+        source = str(Path(config.init) / "model.safetensors") if Path(config.init).is_dir() else config.init
+        notes.append(str(load_weights(model, source, allow_new_head=True)))
     # After the weights: those of another project bring their own mean and standard deviation.
     model.spec = stage_spec(config, model.spec)
     return model, "; ".join(notes) or "random weights"

@@ -191,7 +191,7 @@ def _run(job: Job, manifest: Manifest, held_out: Manifest, command: str) -> Trai
         with contextlib.suppress(SetupError):  # the disk may be what is full
             write_record(job, command, status="failed", message=str(error))
         raise
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         status, message = explain(job, error)
         write_record(job, command, status=status, message=message)
         raise RunError(message) from error

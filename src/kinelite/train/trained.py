@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from kinelite.config import NetConfig, TrainConfig, from_json, to_json
 from kinelite.data.manifest import Manifest
 from kinelite.errors import UsageError
 from kinelite.models import create_model
+from kinelite.models.checkpoints.header import damaged, normalisation_of
 from kinelite.models.checkpoints.hub import find_weights
 from kinelite.models.weights import load_weights, read_metadata, save_weights
 from kinelite.records import replace_bytes
@@ -75,21 +76,44 @@ def load_trained(run: str | Path, device: str | torch.device = "cpu") -> Trained
             "Train one with: kinelite train sfa --data SPEC, or name published weights: MODEL@WEIGHTS, "
             "as kinelite list models --pretrained shows them"
         )
-    header = read_metadata(path)
-    missing = {"model", "net", "spec", "tasks"} - set(header)
+    return load_own(path, device, folder)
+
+
+@dataclass(frozen=True)
+class Header:
+    """What `save_trained` notes beside the weights."""
+
+    model: str
+    net: NetConfig
+    spec: InputSpec
+    tasks: dict[str, tuple[str, ...]]
+
+
+def load_own(path: Path, device: str | torch.device = "cpu", folder: Path | None = None) -> Trained:
+    """The model of a weight file that kinelite train wrote, built as its header says; ``folder``: of its results.
+
+    Raises UsageError for other files, and for a header that is damaged.
+    """
+    found = read_metadata(path)
+    missing = {field.name for field in fields(Header)} - set(found)
     if missing:
         raise UsageError(
             f"'{path}' holds weights but not what a prediction needs ({', '.join(sorted(missing))}). "
             "It was not written by kinelite train; start a training from it with --pretrained."
         )
-    spec = from_json(header["spec"], InputSpec)
-    tasks = {name: tuple(classes) for name, classes in header["tasks"].items()}
-    heads = {name: len(classes) for name, classes in tasks.items()}
-    net: NetConfig = from_json(header["net"], NetConfig)
-    model: Any = create_model(header["model"], heads=heads, frames=spec.frames, size=spec.size, net=net)
+    normalisation_of(path)  # numbers that the types alone do not rule out
+    try:
+        header: Header = from_json(found, Header)
+    except UsageError as error:
+        raise damaged(path, str(error.__cause__)) from error
+    spec = header.spec
+    if spec.stride < 1:
+        raise damaged(path, f"its stride is {spec.stride}")
+    heads = {name: len(classes) for name, classes in header.tasks.items()}
+    model: Any = create_model(header.model, heads=heads, frames=spec.frames, size=spec.size, net=header.net)
     load_weights(model, str(path))
     model.spec = spec
-    return Trained(model.to(device).eval(), spec, tasks, header["model"], path, folder or path.parent)
+    return Trained(model.to(device).eval(), spec, header.tasks, header.model, path, folder or path.parent)
 
 
 def save_best(out: Path, part: Part) -> None:

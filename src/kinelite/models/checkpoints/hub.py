@@ -105,7 +105,8 @@ def hub_config(address: str) -> dict[str, Any]:
         return {}
     try:
         path = _hub_file(match[1], "config.json", match[2], "", needed=False)
-        return json.loads(path.read_text(encoding="utf-8")) if path else {}
+        found = json.loads(path.read_text(encoding="utf-8")) if path else {}
+        return found if isinstance(found, dict) else {}
     except (SetupError, UsageError, ValueError):
         return {}
 

@@ -35,7 +35,10 @@ def refuse_misfit(
         {k: v for k, v in given.items() if not k.startswith("head.")},
     )
     if heads_only and names is None:
-        hint = "\nOnly the classifier differs: start from it with --init, which makes a new classifier."
+        hint = (
+            "\nOnly the classifier differs: start from it with --init, which makes a new classifier "
+            "(from Python: load_weights(..., allow_new_head=True))."
+        )
     raise UsageError(f"The weights of {label} do not fit {what}:\n" + "\n".join(lines) + hint)
 
 
