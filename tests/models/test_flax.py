@@ -72,6 +72,14 @@ def test_of_a_folder_the_latest_number_is_read(tmp_path: Path) -> None:
         assert "rate" in read_flax(tmp_path)
 
 
+def test_chunks_count_as_numbers(tmp_path: Path) -> None:
+    """As words, '10' comes before '2'."""
+    chunks = {str(i): array([1], "int8", bytes([i])) for i in (11, 10, *range(10))}
+    tree = {"a": {"__msgpack_chunked_array__": True, "shape": {"0": 3, "1": 4}, "chunks": chunks}}
+    (file := tmp_path / "weights.msgpack").write_bytes(msgspec.msgpack.encode(tree))
+    assert read_flax(file)["a"].tolist() == torch.arange(12).reshape(3, 4).tolist()
+
+
 @pytest.mark.parametrize("length", [0, 1, 30, 400, -1])
 def test_cut_off_files_are_told(length: int, tmp_path: Path) -> None:
     (file := tmp_path / "checkpoint_5").write_bytes(WRITTEN.read_bytes()[:length])

@@ -98,6 +98,27 @@ def test_steps_are_hidden_from_attention_in_training_only(pooling: BertPooling) 
     assert torch.equal(pooling(tokens[:2, :5]), pooling(tokens[:2, :5]))
 
 
+def test_dropout_is_where_the_authors_have_it(pooling: BertPooling, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the positions, the attention, both layers of the MLP and the whole layer; and within the attention."""
+    dropped, attended = [], []
+
+    def dropout(x: torch.Tensor, share: float, training: bool) -> torch.Tensor:
+        dropped.append((x.shape[-1], share, training))
+        return x
+
+    def attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, seen: object, share: float) -> torch.Tensor:
+        attended.append(share)
+        return q
+
+    monkeypatch.setattr(torch.nn.functional, "dropout", dropout)
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", attention)
+    pooling.train()(torch.randn(2, 5, 32))
+    pooling.eval()(torch.randn(2, 5, 32))
+    assert [width for width, _, _ in dropped] == 2 * [32, 32, 128, 32, 32]
+    assert {(share, training) for _, share, training in dropped} == {(0.1, True), (0.1, False)}
+    assert attended == [0.1, 0.0]
+
+
 def test_dropout_before_the_classifier_is_that_of_the_authors() -> None:
     assert small().head.dropout == 0.8
 

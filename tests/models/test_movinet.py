@@ -447,3 +447,14 @@ def test_options() -> None:
     assert small("movinet_a2").head.dropout == 0.5
     with pytest.raises(UsageError, match=r"net\.tubelet"):
         small("movinet_a0", net=NetConfig(tubelet=2))
+
+
+@pytest.mark.parametrize(("size", "dropout"), [("a0", 0.2), ("a1", 0.5), ("a2", 0.5)])
+def test_trains_with_the_authors_dropout_and_momentum(size: str, dropout: float) -> None:
+    """Keras's momentum of 0.99 is 0.01 here."""
+    with torch.device("meta"):
+        for kind in ("", "_stream"):
+            model = kl.create_model(f"movinet_{size}{kind}")
+            assert model.head.dropout == dropout
+            norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+            assert {(norm.momentum, norm.eps) for norm in norms} == {(0.01, 1e-3)}

@@ -99,6 +99,27 @@ def test_cost_is_on_the_card(name: str) -> None:
     assert described["gmacs"] == pytest.approx(facts.gmacs, rel=1e-3)
 
 
+def test_scores_tell_the_crops_of_the_configs() -> None:
+    """PySlowFast, configs/Kinetics/X3D_*.yaml: one crop is of the training size, three are larger."""
+    told = {name: [score.protocol.split(", ")[2] for score in card(name).scores] for name in ("x3d_xs", "x3d_l")}
+    assert told == {"x3d_xs": ["182 pixels", "182 pixels", "160 pixels"], "x3d_l": 2 * ["356 pixels"] + ["312 pixels"]}
+
+
+def test_the_first_norm_of_pyslowfast_is_folded_exactly() -> None:
+    """With variances as small as its epsilon, which the logits of other weights do not show."""
+    state = {name: tensor.double() for name, tensor in checkpoint("pyslowfast").items()}
+    norm = "s2.pathway0_res0.branch1_bn."
+    state[f"{norm}running_var"] = torch.linspace(0, 1e-4, 24, dtype=torch.float64)
+    kernel, bias = state["s2.pathway0_res0.branch1.weight"].flatten(1), state["s2.pathway0_res0.branch2.c_bn.bias"]
+    model = create_model("x3d_xs", frames=4, size=48).double()
+    load_weights(model, state)
+    x = torch.randn(5, 24, dtype=torch.float64)
+    parts = (state[f"{norm}{part}"] for part in ("running_mean", "running_var", "weight", "bias"))
+    wanted = torch.nn.functional.batch_norm(x @ kernel.T, *parts, eps=1e-5) + bias
+    first = model.encoder.stages[0][0]
+    torch.testing.assert_close(x @ first.shortcut.weight.T + first.project_norm.bias, wanted)
+
+
 @pytest.mark.parametrize(("frames", "size"), [(1, 33), (2, 32), (5, 40), (1, 1)])
 def test_takes_any_frames_and_size(frames: int, size: int) -> None:
     model = create_model("x3d_xs", heads={"verb": 3, "noun": 4}, frames=frames, size=size).eval()

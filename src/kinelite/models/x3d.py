@@ -259,11 +259,13 @@ def _releases(size: str) -> tuple[Release, ...]:
     )
 
 
-def _scores(theirs: float, ten_views: float, thirty_views: float, protocol: str) -> tuple[Score, ...]:
+def _scores(theirs: float, ten_views: float, thirty_views: float, clip: str, crop: int, wide: int) -> tuple[Score, ...]:
+    """The centre crop is of the training size, ``crop``; three are of ``wide`` pixels."""
+    thirty = f"{clip}, {wide} pixels, 10 clips x 3 crops"
     return (
-        Score("kinetics400", theirs, f"{protocol}, 10 clips x 3 crops", "PyTorchVideo model zoo"),
-        Score("kinetics400", thirty_views, f"{protocol}, 10 clips x 3 crops", "PySlowFast model zoo"),
-        Score("kinetics400", ten_views, f"{protocol}, 10 clips x centre crop", "PySlowFast model zoo"),
+        Score("kinetics400", theirs, thirty, "PyTorchVideo model zoo"),
+        Score("kinetics400", thirty_views, thirty, "PySlowFast model zoo"),
+        Score("kinetics400", ten_views, f"{clip}, {crop} pixels, 10 clips x centre crop", "PySlowFast model zoo"),
     )
 
 
@@ -279,7 +281,7 @@ def _scores(theirs: float, ten_views: float, thirty_views: float, protocol: str)
     origin=_ORIGIN,
     difference=f"{_DIFFERENCE}; 0.605 GMACs at the authors' 4 frames of 160 pixels",
     releases=_releases("XS"),
-    scores=_scores(69.12, 68.7, 69.5, "4 frames, stride 12, 182 pixels"),
+    scores=_scores(69.12, 68.7, 69.5, "4 frames, stride 12", 160, 182),
 )
 def x3d_xs(order: Order) -> X3D:
     """Blocks per stage 3, 5, 11, 7."""
@@ -298,7 +300,7 @@ def x3d_xs(order: Order) -> X3D:
     origin=_ORIGIN,
     difference=_DIFFERENCE,
     releases=_releases("S"),
-    scores=_scores(73.33, 73.1, 73.5, "13 frames, stride 6, 182 pixels"),
+    scores=_scores(73.33, 73.1, 73.5, "13 frames, stride 6", 160, 182),
 )
 def x3d_s(order: Order) -> X3D:
     """The network of X3D-XS."""
@@ -317,7 +319,7 @@ def x3d_s(order: Order) -> X3D:
     origin=_ORIGIN,
     difference=_DIFFERENCE,
     releases=_releases("M"),
-    scores=_scores(75.94, 75.1, 76.2, "16 frames, stride 5, 256 pixels"),
+    scores=_scores(75.94, 75.1, 76.2, "16 frames, stride 5", 224, 256),
 )
 def x3d_m(order: Order) -> X3D:
     """The network of X3D-XS."""
@@ -336,7 +338,7 @@ def x3d_m(order: Order) -> X3D:
     origin=_ORIGIN,
     difference=_DIFFERENCE,
     releases=_releases("L"),
-    scores=_scores(77.44, 76.9, 77.5, "16 frames, stride 5, 356 pixels"),
+    scores=_scores(77.44, 76.9, 77.5, "16 frames, stride 5", 312, 356),
 )
 def x3d_l(order: Order) -> X3D:
     """Blocks per stage 5, 10, 25, 15."""
