@@ -92,9 +92,12 @@ def test_json_that_is_no_config_is_refused_by_field(data: dict[str, Any], field:
         ("optim.momentum", TrainConfig(optim=OptimConfig(momentum=1.5))),
         ("keep.last", TrainConfig(keep=KeepConfig(last=0))),
         ("clips.stride", TrainConfig(clips=ClipConfig(stride=0))),
+        ("--pretrained is empty", TrainConfig(pretrained="")),
+        ("--init is empty", TrainConfig(init="")),
         ("at least one stage", TrainConfig(stages=())),
         ("eval-epochs", TrainConfig(keep=KeepConfig(eval_epochs=0, select="best"))),
         ("eval-epochs", TrainConfig(keep=KeepConfig(eval_epochs=0, early_stop=2))),
+        ("eval-epochs", TrainConfig(keep=KeepConfig(eval_epochs=0), optim=OptimConfig(schedule="plateau"))),
     ],
 )
 def test_numbers_that_cannot_be_meant_are_refused_by_flag(flag: str, config: TrainConfig) -> None:

@@ -51,7 +51,14 @@ def check_config(config: TrainConfig) -> None:
         if not fits:
             below = f" and below {high:g}" if high else ""
             raise UsageError(f"--{name.replace('_', '-')} {value}: at least {low:g}{below} is possible.")
+    for name in ("pretrained", "init"):
+        if getattr(config, name) == "":
+            raise UsageError(f"--{name} is empty. Name weights, or leave the flag out to start from random ones.")
     if not config.stages:
         raise UsageError("A training run needs at least one stage.")
-    if not config.keep.eval_epochs and (config.keep.select == "best" or config.keep.early_stop):
-        raise UsageError("--keep.select best and --keep.early-stop need evaluations: --keep.eval-epochs 1 or more.")
+    looks = config.keep.select == "best" or config.keep.early_stop or config.optim.schedule == "plateau"
+    if looks and not config.keep.eval_epochs:
+        raise UsageError(
+            "--keep.select best, --keep.early-stop and --optim.schedule plateau need evaluations: "
+            "--keep.eval-epochs 1 or more."
+        )

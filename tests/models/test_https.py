@@ -57,6 +57,10 @@ def test_offline_the_cache_serves_and_else_the_place_is_named(
         fetch(other)
     for part in (other, "HF_HUB_OFFLINE is set", "--pretrained other.pth", str(place_of(other))):
         assert part in str(error.value)
+    assert "MODEL@other.pth" in str(error.value)
+    file.write_bytes(CONTENT[:-1])
+    with pytest.raises(SetupError, match="copy in the cache is damaged, and HF_HUB_OFFLINE is set"):
+        fetch(server.address + PATH)
     assert len(server.asked) == 1
 
 
@@ -150,7 +154,7 @@ def test_no_server() -> None:
     with pytest.raises(SetupError) as error:
         fetch(f"{address}/w.pth")
     assert f"{address}/w.pth" in str(error.value)
-    assert "--pretrained w.pth, or put it at" in str(error.value)
+    assert "--pretrained w.pth; to predict and eval MODEL@w.pth), or put it at" in str(error.value)
 
 
 @pytest.mark.parametrize("address", ["http://example.org/w.pth", "https://example.org", "https:///w.pth"])

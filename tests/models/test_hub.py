@@ -101,7 +101,7 @@ def test_offline_and_without_a_server_the_cache_serves(machine: Machine) -> None
 def test_offline_without_a_copy_says_where_the_file_is(machine: Machine) -> None:
     (found,) = machine.fetch("hf:owner/net@v1/w.pth", HF_HUB_OFFLINE="1")
     page = f"{machine.server.address}/owner/net/resolve/v1/w.pth"
-    refused(found, "SetupError", "HF_HUB_OFFLINE is set", page, "--pretrained w.pth")
+    refused(found, "SetupError", "HF_HUB_OFFLINE is set", page, "--pretrained w.pth", "MODEL@w.pth")
     assert machine.server.asked == []
 
 

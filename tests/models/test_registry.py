@@ -214,3 +214,8 @@ def test_frames_and_pixels_that_are_taken_work_and_others_are_refused(name: str)
                 assert "Nearest: " in str(refused)  # noqa: PT017
                 continue
             assert model(torch.empty(1, 3, frames, size, size)).shape == (1, 3)
+
+
+def test_an_empty_name_of_weights_is_not_taken_for_none() -> None:
+    with pytest.raises(UsageError):
+        create_model("vivit_fe_nano", num_classes=3, pretrained="")

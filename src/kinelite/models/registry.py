@@ -194,7 +194,7 @@ def create_model(
             raise UsageError(f"{what} must be 1 or more; got {value}. The default of {name} is {own}.")
     model: Any = build(Order(model_card, _heads(num_classes, heads), frames, size, net))
     model.card = model_card
-    if pretrained:
+    if pretrained not in (None, False):
         from kinelite.models.weights import load_weights
 
         load_weights(model, "hub" if pretrained is True else pretrained)

@@ -57,7 +57,8 @@ def fetch(address: str, checksum: str = "") -> Path:
     if _is_whole(file, checksum):
         return file
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
-        raise _unreachable(address, file, "HF_HUB_OFFLINE is set")
+        damaged = "the copy in the cache is damaged, and " if file.is_file() else ""
+        raise _unreachable(address, file, f"{damaged}HF_HUB_OFFLINE is set")
     with explained(file.parent):
         file.parent.mkdir(parents=True, exist_ok=True)
     with _alone(file):
@@ -239,14 +240,14 @@ def _answered(address: str, file: Path, code: int) -> Exception:
         return UsageError(f"There is no file at {address} (the server answered {code}). Check the address.")
     if code in (401, 403):
         return SetupError(
-            f"{address} takes a login (the server answered {code}). Download it with a browser and pass the file: "
-            f"--pretrained {file.name}, or put it at {file}"
+            f"{address} takes a login (the server answered {code}). Download it with a browser and pass the file "
+            f"(--pretrained {file.name}; to predict and eval MODEL@{file.name}), or put it at {file}"
         )
     return _unreachable(address, file, f"the server answered {code}")
 
 
 def _unreachable(address: str, file: Path, why: str) -> SetupError:
     return SetupError(
-        f"Could not fetch {address} ({why}). On a machine with network download it and pass the file: "
-        f"--pretrained {file.name}, or put it at {file}"
+        f"Could not fetch {address} ({why}). On a machine with network download it and pass the file "
+        f"(--pretrained {file.name}; to predict and eval MODEL@{file.name}), or put it at {file}"
     )

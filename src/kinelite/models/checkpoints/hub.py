@@ -159,11 +159,12 @@ def _asked(download: Callable[[bool], Path], again: bool, where: str, needed: bo
 def _unreachable(where: str, again: bool, error: Exception) -> SetupError:
     from huggingface_hub import constants
 
+    file = where.rpartition("/")[2]
     because = " again, for the copy in the cache is damaged" if again else ""
     why = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else _first_line(error.__cause__ or error)
     return SetupError(
         f"Could not fetch {where}{because} ({why}). On a machine with network download {_page(where)} and pass that "
-        f"file: --pretrained {where.rpartition('/')[2]}"
+        f"file: --pretrained {file}; to predict and eval MODEL@{file}"
     )
 
 
