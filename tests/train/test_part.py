@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import asdict, fields, replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+import kinelite as kl
 from kinelite import recipes
 from kinelite.config import ClipConfig, NetConfig, Stage, TrainConfig
 from kinelite.data.sets import load_set
 from kinelite.errors import UsageError
-from kinelite.models import card
+from kinelite.models import card, create_model, save_weights
 from kinelite.train import part
-from kinelite.train.part import build_model, check_stages, stage_spec
+from kinelite.train.device import place
+from kinelite.train.part import build_model, build_part, check_stages, stage_spec
+from kinelite.train.run import make_fabric
 from kinelite.types import InputSpec
 
 SPARSE = InputSpec(16, 64, sampling="sparse", stride=4, fit="squash")
@@ -62,3 +67,28 @@ def test_init_takes_an_address_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None
     config = TrainConfig(model="vivit_fe_nano", init="https://example.org/a/w.safetensors")
     build_model(config, Stage(frames=4), {"label": 3})
     assert asked == ["https://example.org/a/w.safetensors"]
+
+
+def test_a_stage_can_start_from_the_pretrained_weights_again(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    first: Any = create_model("vivit_fe_nano", num_classes=10, frames=4, size=32)
+    save_weights(tmp_path / "w.safetensors", first)
+    stages = (Stage("a"), Stage("b", init="pretrained"))
+    config = TrainConfig(model="vivit_fe_nano", data="motion:80", frames=4, size=32, stages=stages, workers=0)
+    config = replace(config, pretrained=str(tmp_path / "w.safetensors")).resolved()
+    other = {name: torch.zeros_like(tensor) for name, tensor in first.state_dict().items()}
+    built, said = build_part(config, load_set("motion:80"), make_fabric(place("cpu", "fp32")), 1, other)
+    assert torch.equal(built.state()["head.label.weight"], first.state_dict()["head.label.weight"])
+    assert "w.safetensors" in said
+
+
+def test_the_input_of_the_weights_is_that_of_every_stage_and_of_the_result(tmp_path: Path) -> None:
+    mean, std = (0.1, 0.2, 0.3), (0.9, 0.8, 0.7)
+    first = create_model("vivit_fe_nano", num_classes=10, frames=4, size=32)
+    save_weights(tmp_path / "w.safetensors", first, {"spec": {"mean": mean, "std": std}})
+    small: dict[str, Any] = {"data": "motion:80", "frames": 4, "size": 32, "epochs": 1, "device": "cpu", "workers": 0}
+    weights = str(tmp_path / "w.safetensors")
+    kl.train(recipes.lightweight(model="vivit_fe_nano", pretrained=weights, out=tmp_path / "run", **small))
+    trained = kl.load(tmp_path / "run")
+    assert (trained.spec.mean, trained.spec.std) == (mean, std)
+    assert trained.model.spec == trained.spec

@@ -106,6 +106,7 @@ def test_a_file_of_kinelite_train_is_read_as_it_was_trained(tmp_path: Path) -> N
     model: Any = create_model("vivit_fe_nano", heads={"verb": 2, "noun": 1}, frames=4, size=32)
     save_weights(tmp_path / "w.safetensors", model, header)
     trained = load_trained(f"vivit_fe_nano@{tmp_path / 'w.safetensors'}")
+    assert trained.model.spec == spec
     assert (trained.spec, trained.tasks) == (spec, {"verb": ("a", "b"), "noun": ("c",)})
     with pytest.raises(UsageError, match=r"is of the model vivit_fe_nano, not movinet_a0"):
         load_trained(f"movinet_a0@{tmp_path / 'w.safetensors'}")
