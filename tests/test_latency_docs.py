@@ -42,7 +42,7 @@ def machine(found: list[BenchRecord]) -> str:
     rounds = sorted({r.figures["rounds"] for r in found})
     span = f"{rounds[0]}" if len(rounds) == 1 else f"{rounds[0]} to {rounds[-1]}"
     return (
-        f"{cpu}, {cores} cores, {threads.pop()} threads; Python {python}, torch {torch}, timm {timm}; fp32, batch "
+        f"{cpu}, {cores} cores, {threads.pop()} used; Python {python}, torch {torch}, timm {timm}; fp32, batch "
         f"{found[0].batch}, {span} rounds each."
     )
 
@@ -57,11 +57,11 @@ def written(text: str) -> str:
 
 def test_page_is_what_the_records_say() -> None:
     text = PAGE.read_text(encoding="utf-8")
-    assert len(MARK.findall(text)) == 2
+    assert MARK.findall(text)
     assert text == written(text), "write it anew: python tests/test_latency_docs.py"
 
 
-@pytest.mark.parametrize("name", ["inference", "training"])
+@pytest.mark.parametrize("name", [path.stem for path in RECORDS.glob("*.jsonl")])
 def test_records_name_a_peer_that_is_there_and_the_command(name: str) -> None:
     for record in records(name):
         assert record.status == "ok"
