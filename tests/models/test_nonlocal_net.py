@@ -22,7 +22,7 @@ from torch import Tensor
 
 from kinelite.errors import UsageError
 from kinelite.models import create_model, load_weights
-from kinelite.models.nonlocal_layouts import CAFFE2, PYSLOWFAST
+from kinelite.models.checkpoints.nonlocal_net import CAFFE2, PYSLOWFAST
 from kinelite.models.nonlocal_net import NonLocal
 
 REFERENCE = Path(__file__).resolve().parents[1] / "reference"

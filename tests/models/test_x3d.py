@@ -18,8 +18,8 @@ from torch import Tensor
 
 from kinelite.errors import UsageError
 from kinelite.models import card, create_model, load_weights
+from kinelite.models.checkpoints.x3d import PYSLOWFAST, PYTORCHVIDEO
 from kinelite.models.cost import describe
-from kinelite.models.x3d_layouts import PYSLOWFAST, PYTORCHVIDEO
 
 REFERENCE = Path(__file__).resolve().parents[1] / "reference"
 LAYOUTS = {"pytorchvideo": PYTORCHVIDEO, "pyslowfast": PYSLOWFAST}

@@ -14,10 +14,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from kinelite.errors import UsageError
+from kinelite.models.checkpoints.movinet import BASE_LAYOUTS, STREAM_LAYOUTS
 from kinelite.models.head import Head, Logits
 from kinelite.models.model import VideoModel
 from kinelite.models.movinet_blocks import BlockPlan, ClipBottleneck, ConvNorm, pointwise, turned
-from kinelite.models.movinet_layouts import BASE_LAYOUTS, STREAM_LAYOUTS
 from kinelite.models.movinet_stream import StreamBottleneck, zeros
 from kinelite.models.registry import Order, Release, Score, register
 from kinelite.models.streaming import State, StreamingModel

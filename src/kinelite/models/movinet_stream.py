@@ -67,7 +67,7 @@ class StreamBottleneck(Bottleneck):
         wide = plan.wide
         self.depthwise = ConvNorm(nn.Conv2d(wide, wide, plan.kernel, plan.stride, groups=wide, bias=False), F.hardswish)
         self.temporal = CausalConv(wide, plan.time) if plan.time > 1 else None
-        # relu6(x + 3) / 6, see `kinelite.models.movinet_layouts`.
+        # relu6(x + 3) / 6, see `kinelite.models.checkpoints.movinet`.
         self.gate = Gate(2 * wide, multiple_of_8(wide / 2), wide, F.hardswish, F.hardsigmoid)
 
     def forward(self, frames: Frames, length: int) -> NewFrames:

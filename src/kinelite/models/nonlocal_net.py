@@ -12,10 +12,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from kinelite.errors import UsageError
+from kinelite.models.checkpoints.nonlocal_net import LAYOUTS
 from kinelite.models.cnn import build_cnn, cnn_weights, frames_of
 from kinelite.models.head import FrameHead, Head
 from kinelite.models.model import VideoModel
-from kinelite.models.nonlocal_layouts import LAYOUTS
 from kinelite.models.registry import Order, Release, Score, register
 from kinelite.types import InputSpec
 

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from kinelite.errors import UsageError
+from kinelite.models.checkpoints.vivit import EPIC, SCENIC, UNFACTORISED, scenic_release
 from kinelite.models.class_token import keep_class_token
 from kinelite.models.encoder import (
     EncoderPlan,
@@ -28,7 +29,6 @@ from kinelite.models.factorised import Factorised
 from kinelite.models.head import Head
 from kinelite.models.registry import Card, Order, Score, register, register_family
 from kinelite.models.temporal import TemporalTransformer
-from kinelite.models.vivit_layouts import EPIC, SCENIC, UNFACTORISED, scenic_release
 from kinelite.types import InputSpec
 
 VIVIT = "ViViT: A Video Vision Transformer, arXiv 2103.15691"

@@ -11,11 +11,11 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from kinelite.models.checkpoints.x3d import MEAN, PYSLOWFAST, PYTORCHVIDEO, STD
 from kinelite.models.depthwise import DepthwiseConv3d
 from kinelite.models.head import Head
 from kinelite.models.model import VideoModel
 from kinelite.models.registry import Order, Release, Score, register
-from kinelite.models.x3d_layouts import MEAN, PYSLOWFAST, PYTORCHVIDEO, STD
 from kinelite.types import InputSpec
 
 Video = Float[Tensor, "b c t h w"]
