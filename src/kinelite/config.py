@@ -70,6 +70,11 @@ class NetConfig:
     """Layers of the temporal transformer."""
     attention: Literal["divided", "joint", "space"] | None = None
     """TimeSformer: time then space, both at once, or space alone."""
+    temporal: Literal["transformer", "probe", "mean"] | None = None
+    """What a factorised model joins its features over time with: the transformer of the paper, an attentive probe (one
+    learned query, one cross-attention), or their mean."""
+    pool: Literal["token", "mean", "both"] | None = None
+    """What a vision transformer says of a tubelet: its class token, the mean of its patches, or both side by side."""
     drop_path: float | None = None
     """Stochastic depth of the last layer; it rises linearly from 0."""
     dropout: float | None = None
@@ -135,6 +140,41 @@ class Stage:
     """Clips per step in this stage."""
     micro_batch: int | None = None
     """Clips per forward pass in this stage."""
+    size: int | None = None
+    """Height and width in pixels in this stage."""
+    drop_tokens: float = 0.0
+    """Share of a vision transformer's patches that a training step leaves out, at random (0: none)."""
+
+
+@dataclass(frozen=True)
+class FeaturesConfig:
+    """Stages whose encoder is frozen as a whole: its features computed once and stored, or again in each epoch."""
+
+    mode: Literal["auto", "online", "stored"] = "auto"
+    """online: the encoder runs in every epoch. stored: once, and epochs read its features. auto: what takes less time
+    by an estimate, stored only where the disk has room; the estimate is printed."""
+    views: int = 4
+    """Stored views of each training clip: the first is the test view, the others are drawn as training clips are."""
+    phases: int = 1
+    """Stored moments of each tubelet, an odd number: from 3 on each epoch draws another sparse sample of them."""
+    precision: Literal["fp16", "bf16", "fp32"] = "fp16"
+    """Type that features are stored in."""
+    folder: Path | None = None
+    """Folder of stored features, to be used by several runs (default: in the run folder)."""
+    max_disk_gib: float = 0.0
+    """Largest store (0: what the disk has free)."""
+
+
+@dataclass(frozen=True)
+class MemoryConfig:
+    """Less memory for the same result."""
+
+    chunk_frames: int = 0
+    """Frames that a frozen encoder sees at a time (0: chosen so that memory does not grow with the clip)."""
+    recompute: bool = False
+    """Keep only what goes into each transformer block that trains and compute the rest again for the gradient."""
+    compile: bool = False
+    """Compile the model with torch.compile: worth its minutes in long runs."""
 
 
 @dataclass(frozen=True)
@@ -172,6 +212,9 @@ class TrainConfig:
     address, or a file (image weights of the encoder, or a whole model)."""
     init: str | None = None
     """Run folder or weight file of a finished Kinelite run to start from; its classes may differ."""
+    temporal_init: str | None = None
+    """VideoMAE checkpoint (any source that --pretrained takes) of which the transformer over time starts from the
+    last blocks; their width must be its own."""
     out: Path = Path("runs/train")
     """Run folder. An unfinished run in it is continued."""
     frames: int = 32
@@ -198,6 +241,8 @@ class TrainConfig:
     clips: ClipConfig = field(default_factory=ClipConfig)
     net: NetConfig = field(default_factory=NetConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
+    features: FeaturesConfig = field(default_factory=FeaturesConfig)
+    memory: MemoryConfig = field(default_factory=MemoryConfig)
     keep: KeepConfig = field(default_factory=KeepConfig)
     stages: tuple[Stage, ...] = (Stage(),)
 
@@ -211,6 +256,7 @@ class TrainConfig:
                 lr=_first(stage.lr, self.optim.lr),
                 batch=_first(stage.batch, self.batch),
                 micro_batch=_first(stage.micro_batch, self.micro_batch) or _first(stage.batch, self.batch),
+                size=_first(stage.size, self.size),
             )
             for stage in self.stages
         )

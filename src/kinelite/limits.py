@@ -12,6 +12,9 @@ _LIMITS: dict[str, tuple[float, float | None]] = {
     "clips.limit_s": (0.1, 1e6),
     "clips.max_skipped": (0, None),
     "clips.stride": (1, None),
+    "features.max_disk_gib": (0, None),
+    "features.phases": (1, None),
+    "features.views": (1, None),
     "keep.early_stop": (0, None),
     "keep.eval_epochs": (0, None),
     "keep.every_s": (0, None),
@@ -19,6 +22,7 @@ _LIMITS: dict[str, tuple[float, float | None]] = {
     "keep.last": (1, None),
     "keep.strips": (0, None),
     "max_hours": (0, None),
+    "memory.chunk_frames": (0, None),
     "optim.clip_norm": (0, None),
     "optim.cutmix": (0, None),
     "optim.ema": (0, 1),
@@ -37,17 +41,18 @@ _LIMITS: dict[str, tuple[float, float | None]] = {
 }
 # What may be left open: the model decides.
 _OPTIONAL = ("clips.stride", "size")
-_STAGE_LIMITS = {"batch": 1, "epochs": 0, "frames": 1, "lr": 0, "micro_batch": 1}
+_STAGE_LIMITS = {"batch": (1, None), "drop_tokens": (0, 1), "epochs": (0, None), "frames": (1, None), "lr": (0, None)}
+_STAGE_LIMITS |= {"micro_batch": (1, None), "size": (1, None)}
 
 
 def check_config(config: TrainConfig) -> None:
     """Raise UsageError for a number that cannot be meant, such as no clips per step. Takes a resolved config."""
     flat = flatten(to_json(config))
-    stages = {f"stages.{i}.{n}": (low, None) for i in range(len(config.stages)) for n, low in _STAGE_LIMITS.items()}
+    stages = {f"stages.{i}.{n}": limit for i in range(len(config.stages)) for n, limit in _STAGE_LIMITS.items()}
     for name, (low, high) in (_LIMITS | stages).items():
         value = flat[name]
         # NaN is null in JSON and refused with it.
-        fits = name in _OPTIONAL if value is None else low <= value < (high or math.inf)
+        fits = name.endswith(_OPTIONAL) if value is None else low <= value < (high or math.inf)
         if not fits:
             below = f" and below {high:g}" if high else ""
             raise UsageError(f"--{name.replace('_', '-')} {value}: at least {low:g}{below} is possible.")
