@@ -15,6 +15,9 @@ Fit = Literal["squash", "crop"]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+GREY_MEAN = (0.45, 0.45, 0.45)
+"""With `GREY_STD` what PySlowFast, PyTorchVideo and their kin train with: all channels alike."""
+GREY_STD = (0.225, 0.225, 0.225)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from kinelite.models.head import Head, Logits
 from kinelite.models.model import VideoModel
 from kinelite.models.movinet_blocks import BlockPlan, ClipBottleneck, ConvNorm, pointwise, turned
 from kinelite.models.movinet_stream import StreamBottleneck, zeros
-from kinelite.models.registry import Order, Release, Score, register
+from kinelite.models.registry import KINETICS600, Order, Release, Score, register
 from kinelite.models.streaming import State, StreamingModel
 from kinelite.types import InputSpec
 
@@ -193,12 +193,12 @@ def build(order: Order, table: tuple[Any, ...], *, stream: bool = False, dropout
 
 
 def _releases(size: str, kind: str) -> tuple[Release, ...]:
-    classes, port = "kinetics600, alphabetical", f"model{size.upper()}" + ("_stream" if kind == "stream" else "")
+    port = f"model{size.upper()}" + ("_stream" if kind == "stream" else "")
     garden = "https://storage.googleapis.com/tf_model_garden/vision/movinet"
     torch_port = "https://github.com/Atze00/MoViNet-pytorch/raw/main/weights"
     return (
-        Release("k600", f"{garden}/movinet_{size}_{kind}.tar.gz", classes, "Apache-2.0"),
-        Release("k600_torch", f"{torch_port}/{port}_statedict_v3", classes, "Apache-2.0; the port MIT"),
+        Release("k600", f"{garden}/movinet_{size}_{kind}.tar.gz", KINETICS600, "Apache-2.0"),
+        Release("k600_torch", f"{torch_port}/{port}_statedict_v3", KINETICS600, "Apache-2.0; the port MIT"),
     )
 
 

@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from torchvision.models.video.mvit import MSBlockConfig, MultiscaleBlock, MViT
 
 from kinelite.errors import UsageError
-from kinelite.models.checkpoints.mvit import LAYOUTS, MEAN, STD
+from kinelite.models.checkpoints.mvit import LAYOUTS
 from kinelite.models.depthwise import depthwise_conv3d
 from kinelite.models.head import Head
 from kinelite.models.model import VideoModel
-from kinelite.models.registry import Order, Release, Score, register
-from kinelite.types import InputSpec
+from kinelite.models.registry import KINETICS400, KINETICS600, Order, Release, Score, register
+from kinelite.types import GREY_MEAN, GREY_STD, InputSpec
 
 PAPER = "Multiscale Vision Transformers, arXiv 2104.11227"
 Grid = tuple[int, int, int]
@@ -192,7 +192,6 @@ def blocks_of(
 _TORCHVISION = "https://download.pytorch.org/models/{}.pth"
 _PYTORCHVIDEO = "https://dl.fbaipublicfiles.com/pytorchvideo/model_zoo/{}.pyth"
 _PYSLOWFAST = "https://dl.fbaipublicfiles.com/pyslowfast/model_zoo/mvit/{}.pyth"
-_CLASSES, _K600 = "kinetics400, alphabetical", "kinetics600, alphabetical"
 _LONG = {"frames": 32, "stride": 3}
 
 
@@ -201,7 +200,7 @@ _LONG = {"frames": 32, "stride": 3}
     paper=PAPER,
     licence="no published weights",
     weights="",
-    spec=InputSpec(16, 224, MEAN, STD),
+    spec=InputSpec(16, 224, GREY_MEAN, GREY_STD),
     params_m=26.038,
     source="counted from the paper's table; the paper says 26.1M",
     gmacs=29.95,
@@ -223,19 +222,19 @@ def mvit_s(order: Order) -> MultiscaleTransformer:
     paper=PAPER,
     licence="BSD-3-Clause (torchvision)",
     weights="",
-    spec=InputSpec(16, 224, MEAN, STD, "dense", 4, "crop"),
+    spec=InputSpec(16, 224, GREY_MEAN, GREY_STD, "dense", 4, "crop"),
     params_m=36.611,
     source="torchvision",
     gmacs=70.60,
     origin="Parameters and blocks are torchvision's; pooling and attention are computed here, for speed",
     releases=(
-        Release("k400", _TORCHVISION.format("mvit_v1_b-dbeb1030"), _CLASSES, "BSD-3-Clause", "dbeb1030"),
-        Release("k400_pytorchvideo", _PYTORCHVIDEO.format("kinetics/MVIT_B_16x4"), _CLASSES, "Apache-2.0"),
+        Release("k400", _TORCHVISION.format("mvit_v1_b-dbeb1030"), KINETICS400, "BSD-3-Clause", "dbeb1030"),
+        Release("k400_pytorchvideo", _PYTORCHVIDEO.format("kinetics/MVIT_B_16x4"), KINETICS400, "Apache-2.0"),
         Release(
-            "k400_32f", _PYTORCHVIDEO.format("kinetics/MVIT_B_32x3_f294077834"), _CLASSES, "Apache-2.0", spec=_LONG
+            "k400_32f", _PYTORCHVIDEO.format("kinetics/MVIT_B_32x3_f294077834"), KINETICS400, "Apache-2.0", spec=_LONG
         ),
-        Release("k400_32f_pyslowfast", _PYSLOWFAST.format("k400"), _CLASSES, "Apache-2.0", spec=_LONG),
-        Release("k600_32f_pyslowfast", _PYSLOWFAST.format("k600"), _K600, "Apache-2.0", spec=_LONG),
+        Release("k400_32f_pyslowfast", _PYSLOWFAST.format("k400"), KINETICS400, "Apache-2.0", spec=_LONG),
+        Release("k600_32f_pyslowfast", _PYSLOWFAST.format("k600"), KINETICS600, "Apache-2.0", spec=_LONG),
     ),
     scores=(
         Score("kinetics400", 78.477, "16 frames at 7.5 per second, 5 clips, 224", "torchvision, k400"),

@@ -17,12 +17,12 @@ from kinelite.models.cnn import build_cnn, cnn_weights, frames_of
 from kinelite.models.head import FrameHead, Head
 from kinelite.models.model import VideoModel
 from kinelite.models.registry import Order, Release, Score, register
-from kinelite.types import InputSpec
+from kinelite.types import GREY_MEAN, GREY_STD, InputSpec
 
 PAPER = "Non-local Neural Networks, arXiv 1711.07971"
 IMAGE = "resnet50.tv_in1k"
 ORIGIN = "ResNet-50: timm. Non-local blocks: written here, because no installable library has them"
-C2D = InputSpec(8, 224, (0.45, 0.45, 0.45), (0.225, 0.225, 0.225), "dense", 8, "crop")
+C2D = InputSpec(8, 224, GREY_MEAN, GREY_STD, "dense", 8, "crop")
 C2D_SITES = ("layer2_1", "layer2_3", "layer3_1", "layer3_3", "layer3_5")
 SMALLEST = {1: 17, 0: 21}
 """Padding of the stem's pooling -> pixels: below, the third stage is one position wide, and pooling the keys leaves

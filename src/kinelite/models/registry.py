@@ -17,6 +17,8 @@ from kinelite.types import InputSpec
 
 DEFAULT_CLASSES = 400
 """Classes of a model whose number of classes is not given: those of Kinetics-400, as published counts assume."""
+KINETICS400, KINETICS600 = "kinetics400, alphabetical", "kinetics600, alphabetical"
+"""`Release.classes` of most releases; of the first, the names of the classes are known wherever torchvision is."""
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from kinelite.models.biased_attention import biased_attention
 from kinelite.models.checkpoints.layout import Layout
 from kinelite.models.head import Head
 from kinelite.models.model import VideoModel
-from kinelite.models.registry import Order, Release, Score, register
+from kinelite.models.registry import KINETICS400, KINETICS600, Order, Release, Score, register
 from kinelite.types import IMAGENET_MEAN, IMAGENET_STD, InputSpec
 
 PAPER = "Video Swin Transformer, arXiv 2106.13230"
@@ -190,15 +190,14 @@ _ORIGIN = (
     "torchvision's SwinTransformer3d (bit-equal to the authors' code after renaming); attention in windows is computed "
     "here, because torchvision does not fuse it"
 )
-_CLASSES = "kinetics400, alphabetical"
 _TRAINED = {"frames": 32, "sampling": "dense", "stride": 2, "fit": "crop"}
 
 
 def _releases(size: str, file: str, more: tuple[Release, ...] = ()) -> tuple[Release, ...]:
     authors = _AUTHORS.format(size, "kinetics400_1k")
     return (
-        Release("k400", _TORCHVISION.format(file), _CLASSES, "Apache-2.0", file[-8:], spec=_TRAINED),
-        Release("k400_authors", authors, _CLASSES, "Apache-2.0", spec=_TRAINED),
+        Release("k400", _TORCHVISION.format(file), KINETICS400, "Apache-2.0", file[-8:], spec=_TRAINED),
+        Release("k400_authors", authors, KINETICS400, "Apache-2.0", spec=_TRAINED),
         *more,
     )
 
@@ -262,8 +261,8 @@ def swin3d_s(order: Order) -> VideoSwin:
         "base",
         "swin3d_b_1k-24f7c7c6",
         (
-            Release("k400_22k", _TORCHVISION.format("swin3d_b_22k-7c6ae6fa"), _CLASSES, "Apache-2.0", "7c6ae6fa"),
-            Release("k600_22k", _AUTHORS.format("base", "kinetics600_22k"), "kinetics600, alphabetical", "Apache-2.0"),
+            Release("k400_22k", _TORCHVISION.format("swin3d_b_22k-7c6ae6fa"), KINETICS400, "Apache-2.0", "7c6ae6fa"),
+            Release("k600_22k", _AUTHORS.format("base", "kinetics600_22k"), KINETICS600, "Apache-2.0"),
         ),
     ),
     scores=_scores(80.6, 79.427),

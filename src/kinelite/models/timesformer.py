@@ -19,10 +19,11 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from kinelite.errors import UsageError
-from kinelite.models.checkpoints.timesformer import GREY, LAYOUTS
+from kinelite.models.checkpoints.layout import GREY
+from kinelite.models.checkpoints.timesformer import LAYOUTS
 from kinelite.models.head import Head
 from kinelite.models.model import VideoModel
-from kinelite.models.registry import Order, Release, Score, register
+from kinelite.models.registry import KINETICS400, KINETICS600, Order, Release, Score, register
 from kinelite.types import InputSpec
 
 PAPER = "Is Space-Time Attention All You Need for Video Understanding?, arXiv 2102.05095"
@@ -223,7 +224,7 @@ def _release(name: str, address: str, frames: int, stride: int, size: int = 224)
     """Weights of the authors; ``stride`` 0: one frame of each equal segment, as they sample Something-Something."""
     spec: dict[str, Any] = {"frames": frames, "size": size, "fit": "crop", **GREY}
     spec |= {"sampling": "dense", "stride": stride} if stride else {"sampling": "sparse"}
-    sets = {"k400": "kinetics400, alphabetical", "k600": "kinetics600, alphabetical"}
+    sets = {"k400": KINETICS400, "k600": KINETICS600}
     classes = sets.get(name[:4], "something-something-v2, numbers of its labels file")
     return Release(name, address, classes, "CC-BY-NC-4.0", spec=spec)
 

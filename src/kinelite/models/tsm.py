@@ -17,14 +17,14 @@ from kinelite.models.checkpoints.tsm import MMACTION, MOBILENET, RESNET
 from kinelite.models.cnn import build_cnn, cnn_weights, frames_of
 from kinelite.models.head import FrameHead
 from kinelite.models.model import VideoModel
-from kinelite.models.registry import Order, Release, Score, register
+from kinelite.models.registry import KINETICS400, Order, Release, Score, register
 from kinelite.models.tsm_trunks import MOBILENET_V2, RESNET50, Trunk
 from kinelite.types import InputSpec
 
 PAPER = "TSM: Temporal Shift Module for Efficient Video Understanding, arXiv 1811.08383"
 AUTHORS = "https://hanlab18.mit.edu/projects/tsm/models/TSM_"
 MMACTION_FILES = "https://download.openmmlab.com/mmaction/v1.0/recognition/tsm/"
-K400, SSV2 = "kinetics400, alphabetical", "something-something v2, numbered as in the labels file"
+SSV2 = "something-something v2, numbered as in the labels file"
 SHARE = 8
 """One channel in so many comes from the next frame, and one from the frame before."""
 
@@ -97,11 +97,11 @@ def build(model: type[TSM], trunk: Trunk, order: Order) -> TSM:
     return model(trunk, encoder=build_cnn(trunk.image), head=head, spec=order.spec)
 
 
-def _theirs(name: str, file: str, classes: str = K400) -> Release:
+def _theirs(name: str, file: str, classes: str = KINETICS400) -> Release:
     return Release(name, f"{AUTHORS}{file}.pth", classes, "MIT", spec=_spec(name))
 
 
-def _mmaction(name: str, config: str, stamp: str, classes: str = K400) -> Release:
+def _mmaction(name: str, config: str, stamp: str, classes: str = KINETICS400) -> Release:
     folder = f"tsm_imagenet-pretrained-{config}"
     address, checksum = f"{MMACTION_FILES}{folder}/{folder}_{stamp}.pth", stamp.split("-")[1]
     return Release(name, address, classes, "Apache-2.0", checksum, spec=_spec(name))

@@ -27,7 +27,7 @@ from kinelite.models.encoder import (
 )
 from kinelite.models.factorised import Factorised
 from kinelite.models.head import Head
-from kinelite.models.registry import Card, Order, Score, register, register_family
+from kinelite.models.registry import KINETICS400, KINETICS600, Card, Order, Score, register, register_family
 from kinelite.models.temporal import TemporalTransformer
 from kinelite.types import InputSpec
 
@@ -176,7 +176,7 @@ def vivit_fe_s(order: Order) -> ViViTFE:
     gmacs=263.9,
     origin=ORIGIN,
     difference=f"The paper counts 284.4 GMACs, and we 283.3 {WHOLE}",
-    releases=(scenic_release("k400", "kinetics_400/vivit_base_16x2_fe", "kinetics400, alphabetical"),),
+    releases=(scenic_release("k400", "kinetics_400/vivit_base_16x2_fe", KINETICS400),),
     scores=(Score("kinetics400", 78.4, VIEWS, "Scenic"),),
 )
 def vivit_fe_b(order: Order) -> ViViTFE:
@@ -197,8 +197,8 @@ def vivit_fe_b(order: Order) -> ViViTFE:
     difference="The paper has 4 temporal layers and 995.3 GMACs; the Kinetics releases have 24. "
     f"988.2 (4 layers) and 992.5 GMACs (24) {WHOLE}",
     releases=(
-        scenic_release("k400", "kinetics_400/vivit_large_16x2_fe", "kinetics400, alphabetical", net=DEEP),
-        scenic_release("k600", "kinetics_600/vivit_large_16x2_fe", "kinetics600, alphabetical", net=DEEP),
+        scenic_release("k400", "kinetics_400/vivit_large_16x2_fe", KINETICS400, net=DEEP),
+        scenic_release("k600", "kinetics_600/vivit_large_16x2_fe", KINETICS600, net=DEEP),
         scenic_release(
             "epic100", "epic_kitchens/vivit_large_16x2_fe", "epic-kitchens-100: 300 nouns, then 97 verbs", heads=EPIC
         ),

@@ -11,12 +11,12 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from kinelite.models.checkpoints.x3d import MEAN, PYSLOWFAST, PYTORCHVIDEO, STD
+from kinelite.models.checkpoints.x3d import PYSLOWFAST, PYTORCHVIDEO
 from kinelite.models.depthwise import DepthwiseConv3d
 from kinelite.models.head import Head
 from kinelite.models.model import VideoModel
-from kinelite.models.registry import Order, Release, Score, register
-from kinelite.types import InputSpec
+from kinelite.models.registry import KINETICS400, Order, Release, Score, register
+from kinelite.types import GREY_MEAN, GREY_STD, InputSpec
 
 Video = Float[Tensor, "b c t h w"]
 Smaller = Float[Tensor, "b d t h2 w2"]
@@ -249,13 +249,12 @@ _ORIGIN = "written here: neither timm nor torchvision has X3D"
 _DIFFERENCE = (
     "PySlowFast's has 48 parameters more, a norm on the first shortcut, which loading folds into its neighbours"
 )
-_CLASSES = "kinetics400, alphabetical"
 
 
 def _releases(size: str) -> tuple[Release, ...]:
     return (
-        Release("k400", f"{_ZOO}/pytorchvideo/model_zoo/kinetics/X3D_{size}.pyth", _CLASSES, "Apache-2.0"),
-        Release("k400_slowfast", f"{_ZOO}/pyslowfast/x3d_models/x3d_{size.lower()}.pyth", _CLASSES, "Apache-2.0"),
+        Release("k400", f"{_ZOO}/pytorchvideo/model_zoo/kinetics/X3D_{size}.pyth", KINETICS400, "Apache-2.0"),
+        Release("k400_slowfast", f"{_ZOO}/pyslowfast/x3d_models/x3d_{size.lower()}.pyth", KINETICS400, "Apache-2.0"),
     )
 
 
@@ -274,7 +273,7 @@ def _scores(theirs: float, ten_views: float, thirty_views: float, clip: str, cro
     paper=X3D_PAPER,
     licence="Apache-2.0",
     weights="",
-    spec=InputSpec(16, 224, MEAN, STD),
+    spec=InputSpec(16, 224, GREY_MEAN, GREY_STD),
     params_m=3.794274,
     source="PyTorchVideo's code; 3.8 in both papers",
     gmacs=4.732,
@@ -293,7 +292,7 @@ def x3d_xs(order: Order) -> X3D:
     paper=X3D_PAPER,
     licence="Apache-2.0",
     weights="",
-    spec=InputSpec(13, 160, MEAN, STD, "dense", 6, "crop"),
+    spec=InputSpec(13, 160, GREY_MEAN, GREY_STD, "dense", 6, "crop"),
     params_m=3.794274,
     source="PyTorchVideo's code",
     gmacs=1.962,
@@ -312,7 +311,7 @@ def x3d_s(order: Order) -> X3D:
     paper=X3D_PAPER,
     licence="Apache-2.0",
     weights="",
-    spec=InputSpec(16, 224, MEAN, STD, "dense", 5, "crop"),
+    spec=InputSpec(16, 224, GREY_MEAN, GREY_STD, "dense", 5, "crop"),
     params_m=3.794274,
     source="PyTorchVideo's code",
     gmacs=4.732,
@@ -331,7 +330,7 @@ def x3d_m(order: Order) -> X3D:
     paper=X3D_PAPER,
     licence="Apache-2.0",
     weights="",
-    spec=InputSpec(16, 312, MEAN, STD, "dense", 5, "crop"),
+    spec=InputSpec(16, 312, GREY_MEAN, GREY_STD, "dense", 5, "crop"),
     params_m=6.153384,
     source="PyTorchVideo's code",
     gmacs=18.37,

@@ -17,12 +17,9 @@ from kinelite.models.checkpoints.files import read_checkpoint
 from kinelite.models.checkpoints.header import header_of
 from kinelite.models.checkpoints.hub import Found, find_weights, hub_config
 from kinelite.models.checkpoints.layout import State
-from kinelite.models.registry import Card, card
+from kinelite.models.registry import KINETICS400, Card, card
 from kinelite.models.weights import classifier_size, load_weights
 from kinelite.train.trained import Trained, load_own
-
-KINETICS400 = "kinetics400, alphabetical"
-"""What a release says of its classes when torchvision has their names."""
 
 
 def names_published(run: str) -> bool:

@@ -9,7 +9,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from kinelite.types import GREY_MEAN, GREY_STD
+
 State = dict[str, Tensor]
+GREY: Mapping[str, Any] = {"mean": GREY_MEAN, "std": GREY_STD}
+"""`Layout.spec` of PySlowFast and its kin."""
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,7 @@ import re
 import torch
 from torch import nn
 
-from kinelite.models.checkpoints.layout import Layout, State
-
-MEAN, STD = (0.45, 0.45, 0.45), (0.225, 0.225, 0.225)
-"""What all of them were trained with."""
+from kinelite.models.checkpoints.layout import GREY, Layout, State
 
 _BLOCKS = (
     (r"\.attn\.proj\.", ".attn.project.0."),
@@ -52,7 +49,7 @@ LAYOUTS = (
         "torchvision",
         marks=(r"^conv_proj\.weight$", r"^pos_encoding\.class_token$"),
         rename=((r"^head\.1\.", "head."), _OURS),
-        spec={"mean": MEAN, "std": STD},
+        spec=GREY,
     ),
     Layout(
         "PySlowFast",
@@ -65,7 +62,7 @@ LAYOUTS = (
             _OURS,
         ),
         convert=_fuse,
-        spec={"mean": MEAN, "std": STD},
+        spec=GREY,
     ),
     Layout(
         "PyTorchVideo",
@@ -82,7 +79,7 @@ LAYOUTS = (
         # The same tensors under a second name, which the pooling of newer versions gives them.
         drop=(r"\._attention_pool_[qkv]\.",),
         convert=_fuse,
-        spec={"mean": MEAN, "std": STD},
+        spec=GREY,
     ),
 )
 """What `kinelite.models.mvit` can start from."""

@@ -5,9 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from kinelite.errors import UsageError
-from kinelite.models.checkpoints.layout import Layout, State
-
-_SLOWFAST_SPEC = {"mean": (0.45, 0.45, 0.45), "std": (0.225, 0.225, 0.225)}
+from kinelite.models.checkpoints.layout import GREY, Layout, State
 
 
 def _stages(pattern: str, replacement: str) -> tuple[tuple[str, str], ...]:
@@ -68,7 +66,7 @@ PYSLOWFAST = Layout(
         (r"^head\.projection\.", "head."),
     ),
     convert=_without_time,
-    spec=_SLOWFAST_SPEC,
+    spec=GREY,
 )
 
 CAFFE2 = Layout(
@@ -92,7 +90,7 @@ CAFFE2 = Layout(
     # What training left behind.
     drop=(r"_momentum$", r"^lr$", r"^model_iter$"),
     convert=_from_caffe2,
-    spec=_SLOWFAST_SPEC,
+    spec=GREY,
 )
 
 LAYOUTS = (SHIFTED, TSM_CODE, PYSLOWFAST, CAFFE2)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from kinelite.models.checkpoints.layout import Layout
-
-GREY = {"mean": (0.45, 0.45, 0.45), "std": (0.225, 0.225, 0.225)}
-"""What the published weights were trained with."""
+from kinelite.models.checkpoints.layout import GREY, Layout
 
 LAYOUTS = (
     Layout(

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from kinelite.models.checkpoints.layout import Layout, State
-
-MEAN, STD = (0.45, 0.45, 0.45), (0.225, 0.225, 0.225)
+from kinelite.models.checkpoints.layout import GREY, Layout, State
 
 
 def _drop_kernel_axes(model: nn.Module, state: State) -> State:
@@ -44,7 +42,7 @@ PYTORCHVIDEO = Layout(
         (r"^blocks\.5\.proj\.", "head."),
     ),
     convert=_drop_kernel_axes,
-    spec={"mean": MEAN, "std": STD},
+    spec=GREY,
 )
 
 PYSLOWFAST = Layout(
@@ -73,5 +71,5 @@ PYSLOWFAST = Layout(
         (r"^head\.projection\.", "head."),
     ),
     convert=_drop_kernel_axes,
-    spec={"mean": MEAN, "std": STD},
+    spec=GREY,
 )
