@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from kinelite.errors import SetupError, UsageError, unknown
 from kinelite.models.checkpoints.hub import mend
+from kinelite.models.sizes import check_patches
 
 MAX_DEFAULT_SIZE = 224
 """Encoders made for larger images are built for this size in pixels unless a size is asked for."""
@@ -79,7 +80,7 @@ def build_encoder(plan: EncoderPlan) -> nn.Module:
         raise _not_a_transformer(plan.name) from error
     if not isinstance(patches, nn.Conv2d) or patches.kernel_size != patches.stride:
         raise _not_a_transformer(plan.name)
-    _check_size(plan.name, plan.size, patches.kernel_size[0])
+    check_patches(f"'{plan.name}'", plan.size, patches.kernel_size[0])
     return encoder
 
 
@@ -214,13 +215,6 @@ def _timm_model(plan: EncoderPlan, **more: Any) -> Any:
     if plan.activation:
         more["act_layer"] = plan.activation
     return timm.create_model(plan.name, num_classes=0, img_size=plan.size, **plan.overrides, **more)
-
-
-def _check_size(name: str, size: int, patch: int) -> None:
-    if size < patch or size % patch:
-        below, above = max(size // patch, 1) * patch, (size // patch + 1) * patch
-        near = " or ".join(str(s) for s in dict.fromkeys((below, above)))
-        raise UsageError(f"'{name}' has patches of {patch} pixels and cannot take a size of {size}. Nearest: {near}.")
 
 
 def _not_a_transformer(name: str) -> UsageError:

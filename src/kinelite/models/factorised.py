@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from kinelite.models.head import Head, Logits
 from kinelite.models.model import VideoModel
-from kinelite.models.temporal import resize_temporal_positions
+from kinelite.models.temporal import fit_positions
 from kinelite.types import InputSpec
 
 _POSITIONS = "temporal.positions"
@@ -69,10 +69,5 @@ class Factorised(VideoModel):
 
     def fit_state(self, state: dict[str, Tensor], notes: list[str]) -> None:
         """Interpolate temporal positions where only the number of tubelets differs."""
-        given, own = state.get(_POSITIONS), self.state_dict().get(_POSITIONS)
-        if given is None or own is None or given.ndim != 3 or given.shape == own.shape:
-            return
-        if given.shape[2] == own.shape[2]:
-            old, tubelets = given.shape[1] - 1, own.shape[1] - 1
-            state[_POSITIONS] = resize_temporal_positions(given, tubelets)
-            notes.append(f"temporal positions interpolated from {old} to {tubelets} tubelets")
+        if (own := self.state_dict().get(_POSITIONS)) is not None:
+            fit_positions(state, _POSITIONS, own, notes, "temporal positions", "tubelets")

@@ -16,12 +16,11 @@ from kinelite.models.cnn import cnn_weights
 from kinelite.models.head import Head
 from kinelite.models.model import VideoModel
 from kinelite.models.registry import Order, register
-from kinelite.models.temporal import resize_temporal_positions
+from kinelite.models.temporal import fit_positions
 from kinelite.types import InputSpec
 
 IMAGE = "resnet50.tv_in1k"
 WIDTH, HEADS = 512, 8
-_POSITIONS = "bert.positions"
 
 
 class Pointwise(nn.Conv3d):
@@ -89,11 +88,7 @@ class I3DBert(VideoModel):
 
     def fit_state(self, state: dict[str, Tensor], notes: list[str]) -> None:
         """Interpolate the positions where only the number of frames differs."""
-        given, own = state.get(_POSITIONS), self.bert.positions
-        if given is not None and given.ndim == 3 and given.shape != own.shape and given.shape[2] == own.shape[2]:
-            old, steps = given.shape[1] - 1, own.shape[1] - 1
-            state[_POSITIONS] = resize_temporal_positions(given, steps)
-            notes.append(f"BERT positions interpolated from {old} to {steps} steps")
+        fit_positions(state, "bert.positions", self.bert.positions, notes, "BERT positions", "steps")
 
 
 @register(

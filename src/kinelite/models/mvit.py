@@ -14,12 +14,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torchvision.models.video.mvit import MSBlockConfig, MultiscaleBlock, MViT
 
-from kinelite.errors import UsageError
 from kinelite.models.checkpoints.mvit import LAYOUTS
 from kinelite.models.depthwise import depthwise_conv3d
 from kinelite.models.head import Head
 from kinelite.models.model import VideoModel
 from kinelite.models.registry import KINETICS400, KINETICS600, Order, Release, Score, register
+from kinelite.models.sizes import check_patches, check_video
 from kinelite.types import GREY_MEAN, GREY_STD, InputSpec
 
 PAPER = "Multiscale Vision Transformers, arXiv 2104.11227"
@@ -116,13 +116,7 @@ class MultiscaleTransformer(VideoModel):
 
     def forward_features(self, video: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b d"]:
         """The class token. Raises UsageError for other frames or pixels than the positions are made for."""
-        given, own = tuple(video.shape[2:]), (self.spec.frames, self.spec.size, self.spec.size)
-        if given != own:
-            raise UsageError(
-                f"This model was built for {own[0]} frames of {own[1]} x {own[2]} pixels and got {given[0]} of "
-                f"{given[1]} x {given[2]}. Build it with frames= and size= of the clips and load the weights again: "
-                "positions are then interpolated."
-            )
+        check_video(video, self.spec)
         return self.encoder(video)
 
     def fit_state(self, state: dict[str, Tensor], notes: list[str]) -> None:
@@ -155,12 +149,7 @@ def build(
 ) -> MultiscaleTransformer:
     """The model of an order. Raises UsageError for a size that is no multiple of a patch."""
     net, spec = order.only("drop_path", "dropout"), order.spec
-    if spec.size % patch:
-        below, above = spec.size // patch * patch, (spec.size // patch + 1) * patch
-        near = f"{below} or {above}" if below else str(above)
-        raise UsageError(
-            f"{order.card.name} has patches of {patch} pixels and cannot take a size of {spec.size}. Nearest: {near}."
-        )
+    check_patches(order.card.name, spec.size, patch)
     # The stem looks one frame beyond both ends, so that an odd number of frames has half a step more.
     grid = ((spec.frames + 1) // 2, spec.size // patch, spec.size // patch)
     encoder = PooledTransformer(blocks, grid, stem, 0.2 if net.drop_path is None else net.drop_path)

@@ -83,6 +83,19 @@ def resize_temporal_positions(positions: Float[Tensor, "1 n d"], tubelets: int) 
     return torch.cat([cls, longer.transpose(1, 2).to(steps.dtype)], dim=1)
 
 
+def fit_positions(state: dict[str, Tensor], name: str, own: Tensor, notes: list[str], what: str, unit: str) -> None:
+    """`resize_temporal_positions` of ``state[name]``, in place, where only its length differs from that of ``own``.
+
+    What was done is told in ``notes``, of ``what`` in which ``unit``.
+    """
+    given = state.get(name)
+    if given is None or given.ndim != 3 or given.shape == own.shape or given.shape[2] != own.shape[2]:
+        return
+    old, new = given.shape[1] - 1, own.shape[1] - 1
+    state[name] = resize_temporal_positions(given, new)
+    notes.append(f"{what} interpolated from {old} to {new} {unit}")
+
+
 def _init_linear(module: nn.Module) -> None:
     if isinstance(module, nn.Linear):
         parts = 3 if module.out_features == 3 * module.in_features else 1

@@ -18,12 +18,12 @@ from timm.layers.mlp import Mlp
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
-from kinelite.errors import UsageError
 from kinelite.models.checkpoints.layout import GREY
 from kinelite.models.checkpoints.timesformer import LAYOUTS
 from kinelite.models.head import Head
 from kinelite.models.model import VideoModel
 from kinelite.models.registry import KINETICS400, KINETICS600, Order, Release, Score, register
+from kinelite.models.sizes import check_patches, check_video
 from kinelite.types import InputSpec
 
 PAPER = "Is Space-Time Attention All You Need for Video Understanding?, arXiv 2102.05095"
@@ -145,13 +145,7 @@ class TimeSformer(VideoModel):
 
     def forward_features(self, video: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b d"]:
         """The class token. Raises UsageError for other frames or pixels than the positions are made for."""
-        given, own = tuple(video.shape[2:]), (self.spec.frames, self.spec.size, self.spec.size)
-        if given != own:
-            raise UsageError(
-                f"This model was built for {own[0]} frames of {own[1]} x {own[2]} pixels and got {given[0]} of "
-                f"{given[1]} x {given[2]}. Build it with frames= and size= of the clips and load the weights again: "
-                "positions are then resized."
-            )
+        check_video(video, self.spec)
         return self.encoder(video)
 
     def in_backbone(self, name: str) -> bool:
@@ -199,12 +193,7 @@ def _resize_places(given: Tensor, own: Tensor, notes: list[str]) -> Tensor:
 def build(order: Order, *, width: int = 768, heads: int = 12, depth: int = 12) -> TimeSformer:
     """The model of an order. Raises UsageError for a size that is no multiple of 16 pixels."""
     net, spec = order.only("attention", "drop_path", "dropout"), order.spec
-    if spec.size % 16:
-        below, above = spec.size // 16 * 16, (spec.size // 16 + 1) * 16
-        near = f"{below} or {above}" if below else str(above)
-        raise UsageError(
-            f"{order.card.name} has patches of 16 pixels and cannot take a size of {spec.size}. Nearest: {near}."
-        )
+    check_patches(order.card.name, spec.size, 16)
     encoder = SpaceTimeTransformer(
         scheme=net.attention or "divided",
         frames=spec.frames,

@@ -28,6 +28,7 @@ from kinelite.models.encoder import (
 from kinelite.models.factorised import Factorised
 from kinelite.models.head import Head
 from kinelite.models.registry import KINETICS400, KINETICS600, Card, Order, Score, register, register_family
+from kinelite.models.sizes import nearest
 from kinelite.models.temporal import TemporalTransformer
 from kinelite.types import InputSpec
 
@@ -284,6 +285,5 @@ def _block_shape(encoder: Any) -> tuple[int, int, int]:
 
 def _check_frames(frames: int, tubelet: int) -> None:
     if frames < tubelet or frames % tubelet:
-        below, above = frames // tubelet * tubelet, (frames // tubelet + 1) * tubelet
-        near = f"{below} or {above}" if below else str(above)
+        near = nearest(frames, tubelet)
         raise UsageError(f"{frames} frames do not divide into tubelets of {tubelet}. Nearest: {near}.")
