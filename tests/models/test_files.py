@@ -233,12 +233,12 @@ def test_archives_of_several_or_none(tmp_path: Path) -> None:
 def test_tensorflow_checkpoints_by_each_of_their_names(tmp_path: Path, monkeypatch: Any, name: str) -> None:
     (tmp_path / "ckpt-1.index").write_bytes(b"i")
     (tmp_path / "ckpt-1.data-00000-of-00001").write_bytes(b"d")
-    monkeypatch.setitem(sys.modules, TENSORFLOW, SimpleNamespace(read_tensorflow=reader()))
+    monkeypatch.setattr(f"{TENSORFLOW}.read_tensorflow", reader())
     assert json.loads(next(iter(read_checkpoint(tmp_path / name)))) == ["ckpt-1", "i", "d"]
 
 
 def test_a_tensorflow_checkpoint_in_an_archive(tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setitem(sys.modules, TENSORFLOW, SimpleNamespace(read_tensorflow=reader()))
+    monkeypatch.setattr(f"{TENSORFLOW}.read_tensorflow", reader())
     members = {"movinet/checkpoint": b"c", "movinet/ckpt-1.index": b"i", "movinet/ckpt-1.data-00000-of-00001": b"d"}
     found = read_checkpoint(archive(tmp_path / "w.tar.gz", members))
     assert json.loads(next(iter(found))) == ["ckpt-1", "i", "d"]

@@ -138,12 +138,11 @@ def _tensorflow_prefix(path: Path) -> bool:
 
 
 def _tensorflow(path: Path) -> dict[str, Tensor]:
-    prefix = path.with_name(path.name.removesuffix(".index").partition(".data-")[0])
-    index = prefix.with_name(f"{prefix.name}.index")
+    from kinelite.models.checkpoints.tensorflow import prefix_and_index, read_tensorflow
+
+    prefix, index = prefix_and_index(path)
     if not index.is_file():
         raise _absent(index)
-    from kinelite.models.checkpoints.tensorflow import read_tensorflow
-
     return read_tensorflow(prefix)
 
 

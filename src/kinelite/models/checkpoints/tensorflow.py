@@ -55,9 +55,7 @@ def read_tensorflow(path: Path | str) -> dict[str, Tensor]:
         UsageError: a file is missing, cut off or damaged (checksums are compared), is compressed, holds a tensor in
             slices or of a type that PyTorch lacks.
     """
-    given = Path(path)
-    prefix = given.with_name(given.name.removesuffix(".index").partition(".data-")[0])
-    index = prefix.with_name(f"{prefix.name}.index")
+    prefix, index = prefix_and_index(Path(path))
     try:
         entries = {key: _fields(value) for key, value in _table(_content(index))}
         shards = _shards(prefix, entries.pop(_HEADER, {}))
@@ -67,6 +65,12 @@ def read_tensorflow(path: Path | str) -> dict[str, Tensor]:
     # The last three: checksums are right, but names, shapes or numbers cannot be.
     except (_Damaged, ValueError, TypeError, RuntimeError) as error:
         raise UsageError(f"{path} is not a whole TensorFlow checkpoint: {error}.") from error
+
+
+def prefix_and_index(path: Path) -> tuple[Path, Path]:
+    """The prefix of a checkpoint, and its ``.index`` file, from any of its names: those, or one of its data files."""
+    prefix = path.with_name(path.name.removesuffix(".index").partition(".data-")[0])
+    return prefix, prefix.with_name(f"{prefix.name}.index")
 
 
 def _shards(prefix: Path, header: Message) -> list[bytes]:
