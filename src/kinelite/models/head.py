@@ -35,9 +35,7 @@ class Head(nn.ModuleDict):
 
     def forward(self, features: Float[Tensor, "b d"]) -> Logits:
         """Logits of the only task, or of each task by name."""
-        features = F.dropout(features, self.dropout, self.training)
-        logits = {task: linear(features) for task, linear in self.items()}
-        return logits if len(logits) > 1 else next(iter(logits.values()))
+        return _logits(self, F.dropout(features, self.dropout, self.training))
 
 
 class FrameHead(Head):
@@ -48,6 +46,9 @@ class FrameHead(Head):
 
     def forward(self, features: Float[Tensor, "b n d"]) -> Logits:
         """Mean logits of the only task, or of each task by name."""
-        kept = F.dropout(features, self.dropout, self.training).mean(dim=1)
-        logits = {task: linear(kept) for task, linear in self.items()}
-        return logits if len(logits) > 1 else next(iter(logits.values()))
+        return _logits(self, F.dropout(features, self.dropout, self.training).mean(dim=1))
+
+
+def _logits(linears: Head, features: Float[Tensor, "b d"]) -> Logits:
+    logits = {task: linear(features) for task, linear in linears.items()}
+    return logits if len(logits) > 1 else next(iter(logits.values()))
