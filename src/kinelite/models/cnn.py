@@ -1,9 +1,8 @@
-"""Any timm image CNN over the frames of a video: built without its classifier, started from its image weights."""
+"""Any timm image CNN over the frames of a video: built without its classifier."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
 from typing import Any
 
 import timm
@@ -55,12 +54,3 @@ def frames_of(video: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b*t c h w"]:
     """The frames of all clips as one batch, clip by clip: a copy with channels last in memory, of one clip a view."""
     b, c, t, h, w = video.shape
     return video.permute(0, 2, 3, 4, 1).reshape(b * t, h, w, c).permute(0, 3, 1, 2)
-
-
-def cnn_weights(state: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
-    """Image weights with timm's names, classifier dropped, floats as fp32."""
-    classifier = encoder_config(name).classifier or ()
-    words = (classifier,) if isinstance(classifier, str) else tuple(classifier)
-    dropped = tuple(f"{word}." for word in words)
-    kept = {key: tensor for key, tensor in state.items() if not (dropped and key.startswith(dropped))}
-    return {key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in kept.items()}

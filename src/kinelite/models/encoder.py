@@ -100,6 +100,13 @@ def inflate(
     return video.flatten(1, 2)
 
 
+def without_classifier(state: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
+    """Weights of timm's model ``name``, under timm's names, without its classifier; floats as fp32."""
+    words = encoder_config(name).classifier or ()
+    dropped = tuple(f"{word}." for word in ((words,) if isinstance(words, str) else words))
+    return {k: v.float() if v.is_floating_point() else v for k, v in state.items() if not k.startswith(dropped)}
+
+
 def from_image(
     state: Mapping[str, Tensor], encoder: nn.Module, plan: EncoderPlan
 ) -> tuple[dict[str, Tensor], list[str]]:
@@ -108,11 +115,8 @@ def from_image(
     Classifier dropped, floats to fp32, position embedding resampled to the size by timm, patch kernel inflated. What
     does not fit is passed on as it is, for the caller to compare.
     """
-    config, notes = encoder_config(plan.name), []
-    classifier = (config.classifier,) if isinstance(config.classifier, str) else tuple(config.classifier or ())
-    dropped = tuple(f"{word}." for word in classifier)
-    state = {k: v.float() if v.is_floating_point() else v for k, v in state.items() if not k.startswith(dropped)}
-    kernel = f"{config.first_conv}.weight"
+    notes: list[str] = []
+    state, kernel = without_classifier(state, plan.name), f"{encoder_config(plan.name).first_conv}.weight"
     target = encoder.state_dict()
     if kernel in state and state[kernel].shape[2:] != target[kernel].shape[2:]:
         return state, notes

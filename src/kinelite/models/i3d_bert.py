@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from kinelite.models.bert_pooling import BertPooling
-from kinelite.models.cnn import cnn_weights
+from kinelite.models.encoder import without_classifier
 from kinelite.models.head import Head
 from kinelite.models.model import VideoModel
 from kinelite.models.registry import Order, register
@@ -80,7 +80,7 @@ class I3DBert(VideoModel):
 
     def image_weights(self, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
         """ResNet-50 weights by timm's or torchvision's names, kernels repeated over time."""
-        own, fitted = self.encoder.state_dict(), cnn_weights(state, IMAGE)
+        own, fitted = self.encoder.state_dict(), without_classifier(state, IMAGE)
         for name, weight in fitted.items():
             if weight.ndim == 4 and name in own and own[name].ndim == 5:
                 fitted[name] = inflate_weight(weight, own[name].shape[2])

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from kinelite.errors import UsageError
 from kinelite.models.checkpoints.layout import Layout
+from kinelite.models.encoder import timm_weights
 from kinelite.models.head import Head, Logits
 from kinelite.types import InputSpec
 
@@ -50,6 +51,13 @@ class VideoModel(nn.Module):
     def in_backbone(self, name: str) -> bool:
         """Whether a parameter comes from image weights: what the lightweight recipe freezes in its first epoch."""
         return name.startswith("encoder.")
+
+    def published_image(self) -> tuple[dict[str, Tensor], str] | None:
+        """Image weights for the encoder as timm publishes them, and their name; None when the model has none.
+
+        Raises SetupError when they cannot be fetched.
+        """
+        return (timm_weights(self.image), self.image) if self.image else None
 
     def image_weights(self, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
         """Weights of an image model under the names and shapes of ``encoder``, and notes on what was changed.

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from kinelite.errors import UsageError
 from kinelite.models.checkpoints.nonlocal_net import LAYOUTS
-from kinelite.models.cnn import build_cnn, cnn_weights, frames_of
+from kinelite.models.cnn import build_cnn, frames_of
+from kinelite.models.encoder import without_classifier
 from kinelite.models.head import FrameHead, Head
 from kinelite.models.model import VideoModel
 from kinelite.models.registry import Order, Release, Score, register
@@ -118,7 +119,7 @@ class NonLocalNet(VideoModel):
 
     def image_weights(self, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
         """ResNet-50 weights by timm's or torchvision's names, which are the same."""
-        return cnn_weights(state, IMAGE), []
+        return without_classifier(state, IMAGE), []
 
 
 def build(order: Order, plan: Plan) -> NonLocalNet:

@@ -15,8 +15,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from kinelite.models.checkpoints.layout import Layout
-from kinelite.models.cnn import build_cnn, cnn_weights, frames_of
+from kinelite.models.cnn import build_cnn, frames_of
 from kinelite.models.conv_norm import conv_norm
+from kinelite.models.encoder import without_classifier
 from kinelite.models.head import FrameHead
 from kinelite.models.model import VideoModel
 from kinelite.models.registry import Order, Score, register
@@ -57,7 +58,7 @@ class TEA(VideoModel):
 
     def image_weights(self, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
         """timm's image weights fit as they are, without their classifier; ME and MTA stay as they started."""
-        return cnn_weights(state, IMAGE), []
+        return without_classifier(state, IMAGE), []
 
 
 class MotionExcitation(nn.Module):

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from kinelite.models.checkpoints.layout import GREY
 from kinelite.models.checkpoints.timesformer import LAYOUTS
+from kinelite.models.encoder import without_classifier
 from kinelite.models.head import Head
 from kinelite.models.model import VideoModel
 from kinelite.models.registry import KINETICS400, KINETICS600, Order, Release, Score, register
@@ -154,7 +155,7 @@ class TimeSformer(VideoModel):
 
     def image_weights(self, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
         """Weights of a ViT or DeiT of timm. Attention over time starts as a copy of attention over space."""
-        fitted = {k: v.float() for k, v in state.items() if not k.startswith("head.")}
+        fitted = without_classifier(state, self.image)
         notes: list[str] = []
         if self.encoder.scheme == "divided":
             for name in [k for k in fitted if ".attn." in k or ".norm1." in k]:

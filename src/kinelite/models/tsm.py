@@ -14,7 +14,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from kinelite.models.checkpoints.tsm import MMACTION, MOBILENET, RESNET
-from kinelite.models.cnn import build_cnn, cnn_weights, frames_of
+from kinelite.models.cnn import build_cnn, frames_of
+from kinelite.models.encoder import without_classifier
 from kinelite.models.head import FrameHead
 from kinelite.models.model import VideoModel
 from kinelite.models.registry import KINETICS400, Order, Release, Score, register
@@ -49,7 +50,7 @@ class TSM(VideoModel):
 
     def image_weights(self, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
         """timm's image weights fit as they are, without their classifier."""
-        return cnn_weights(state, self.image), []
+        return without_classifier(state, self.image), []
 
 
 def shift(x: Float[Tensor, "n c h w"], frames: int, *, following: bool) -> Float[Tensor, "n c h w"]:

@@ -22,6 +22,7 @@ from kinelite.models.encoder import (
     default_size,
     encoder_config,
     from_image,
+    hub_weights,
     resize_spatial_positions,
     start_with_sine_positions,
 )
@@ -65,6 +66,15 @@ class ViViTFE(Factorised):
         tubelets = video.reshape(b, c, t // self.tubelet, self.tubelet, h, w).transpose(1, 2)
         tokens = self.encoder.forward_features(tubelets.reshape(-1, c * self.tubelet, h, w))
         return self.encoder.forward_head(tokens, pre_logits=True).reshape(b, t // self.tubelet, self.width)
+
+    def published_image(self) -> tuple[dict[str, Tensor], str] | None:
+        """Weights of any timm encoder; None of a card that names none, but releases of the whole model.
+
+        Raises UsageError when timm has none for the encoder as the variant changes it.
+        """
+        if self.card and self.card.releases and not self.card.weights:
+            return None
+        return hub_weights(self.plan), self.plan.name
 
     def image_weights(self, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
         """timm image weights as weights of ``encoder``, see `kinelite.models.encoder.from_image`."""

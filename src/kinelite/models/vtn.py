@@ -9,8 +9,8 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from kinelite.models.cnn import build_cnn, check_size, cnn_weights, frames_of
-from kinelite.models.encoder import default_size, encoder_config
+from kinelite.models.cnn import build_cnn, check_size, frames_of
+from kinelite.models.encoder import default_size, encoder_config, without_classifier
 from kinelite.models.factorised import Factorised
 from kinelite.models.head import Head
 from kinelite.models.registry import Card, Order, register, register_family
@@ -61,7 +61,7 @@ class VTN(Factorised):
 
     def image_weights(self, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
         """The CNN's weights by timm's names."""
-        return {f"image.{name}": tensor for name, tensor in cnn_weights(state, self.cnn).items()}, []
+        return {f"image.{name}": tensor for name, tensor in without_classifier(state, self.cnn).items()}, []
 
 
 def build(order: Order, cnn: str) -> VTN:

@@ -21,7 +21,6 @@ from kinelite.models.checkpoints.header import KEY, header_of, normalisation_of
 from kinelite.models.checkpoints.hub import find_weights
 from kinelite.models.checkpoints.layout import Layout, State, find_layout
 from kinelite.models.checkpoints.misfit import part_of, refuse_misfit
-from kinelite.models.encoder import EncoderPlan, hub_weights, timm_weights
 from kinelite.models.factorised import Adapter, Factorised
 from kinelite.models.model import VideoModel
 
@@ -141,11 +140,9 @@ def _read(
         return dict(source), "memory", (), None
     card = getattr(model, "card", None)
     if source == "hub":
-        plan = getattr(model, "plan", None)
-        if getattr(model, "image", ""):
-            return timm_weights(model.image), model.image, (), None
-        if isinstance(plan, EncoderPlan) and not (card and card.releases and not card.weights):
-            return hub_weights(plan), plan.name, (), None
+        image = model.published_image() if isinstance(model, VideoModel) else None
+        if image:
+            return *image, (), None
         if not (card and card.releases):
             raise UsageError(
                 "'hub' stands for published weights, and there are none of this model. Pass a file of weights."
@@ -198,11 +195,9 @@ def _load_layout(model: Any, layout: Layout, state: State, label: str) -> Weight
             state[ours] = state.pop(f"head.{name}")
             names[ours] = names.pop(f"head.{name}", ours)
     state, counters = _with_counters(model.state_dict(), state)
-    changed = {k: v for k, v in layout.spec.items() if getattr(model.spec, k) != v}
     report = _load_whole(model, state, label, [f"names of {layout.name}"], True, names)
-    model.spec = replace(model.spec, **changed)
-    notes = [f"input {k} {v}, as the weights were trained" for k, v in changed.items()]
-    return replace(report, loaded=report.loaded - counters, notes=(*report.notes, *notes))
+    notes = (*report.notes, *_as_trained(model, layout.spec))
+    return replace(report, loaded=report.loaded - counters, notes=notes)
 
 
 def _translated(model: Any, layout: Layout, state: Mapping[str, Tensor], label: str) -> State:
