@@ -10,7 +10,7 @@ nothing over from its neighbours either.
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import av
 import cv2
@@ -92,6 +92,11 @@ def draw_scene(motion: str, rng: np.random.Generator) -> Scene:
         fill=(red, green, blue),
         background=int(rng.integers(2**32)),
     )
+
+
+def lengthened(scene: Scene, frames: int) -> Scene:
+    """The scene for a clip of ``frames`` frames in which it moves as fast as in one of FRAMES."""
+    return replace(scene, cycles=scene.cycles * (frames - 1) / (FRAMES - 1))
 
 
 def attributes(scene: Scene, frames: int = FRAMES) -> Float[np.ndarray, "t 4"]:

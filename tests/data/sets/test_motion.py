@@ -21,7 +21,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from kinelite.config import SplitConfig
-from kinelite.data.motion_scene import FRAMES, MOTIONS, RATE_HZ, SIZE, attributes, draw_scene
+from kinelite.data.motion_scene import FRAMES, MOTIONS, RATE_HZ, SIZE, attributes, draw_scene, lengthened
 from kinelite.data.sets import list_sets, load_set
 from kinelite.data.sets.motion import SEED, make_motion, unseen_clips
 from kinelite.errors import DataError, SetupError, UsageError
@@ -198,11 +198,25 @@ def test_missing_clips_are_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(
     ("spec", "message"),
     [("motion:79", "at least 80"), ("motion:0", "at least 80"), ("motion:-3", "number of clips"),
-     ("motion:many", "number of clips"), ("motion:1e3", "number of clips"), ("motion:²", "number of clips")],
+     ("motion:many", "number of clips"), ("motion:1e3", "number of clips"), ("motion:²", "number of clips"),
+     ("motion:80x", "number of clips"), ("motion:80x1", "at least 2 frames")],
 )  # fmt: skip
 def test_numbers_that_cannot_be(spec: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         load_set(spec)
+
+
+def test_longer_clips_move_at_the_same_speed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KINELITE_CACHE", str(tmp_path))
+    rows = load_set("motion:80x96").rows
+    frames = read(rows[0].path, list(range(96)))
+    assert len(rows) == 80
+    assert len(frames) == 96
+    short = draw_scene(next(iter(MOTIONS)), np.random.default_rng(0))
+    long = lengthened(short, 96)
+    # The first half of either clip moves along one attribute: as far per frame in the long one.
+    near, far = (attributes(scene, count)[:20] for scene, count in ((short, FRAMES), (long, 96)))
+    assert far == pytest.approx(near)
 
 
 def test_split_options_are_refused_not_ignored() -> None:
@@ -219,7 +233,7 @@ def test_a_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_the_set_is_listed() -> None:
     card = list_sets()["motion"]
-    assert card.spec == "motion[:N]"
+    assert card.spec == "motion[:N[xF]]"
     assert "10 classes" in card.summary
 
 

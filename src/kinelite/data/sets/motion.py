@@ -2,13 +2,15 @@
 
 What a clip shows, and why a single frame says nothing about its class, stands in ``kinelite.data.motion_scene``,
 which is imported late because it brings OpenCV and PyAV along.
-Licence: made by this code, so under its licence. Classes: 10. Clips: as many as asked, 640 by default.
+Licence: made by this code, so under its licence. Classes: 10. Clips: as many as asked, 640 by default, of 48 frames
+each or as many as asked: a longer clip shows the same speed for longer.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
@@ -30,22 +32,26 @@ Progress = Callable[[int, int], None]
 _HOLD_OUT = 4
 
 
-@register_set("motion", spec="motion[:N]", summary="built-in: N synthetic clips (640) in 10 classes of motion")
+@register_set(
+    "motion",
+    spec="motion[:N[xF]]",
+    summary="built-in: N synthetic clips (640) of F frames (48), 10 classes of motion",
+)
 def motion(root: str, split: SplitConfig, options: SetOptions) -> Manifest:
-    """The manifest of ``motion`` or ``motion:N``; makes the clips where the cache lacks them.
+    """The manifest of ``motion``, ``motion:N`` or ``motion:NxF``; makes the clips where the cache lacks them.
 
-    Raises UsageError for an N that is not a number or too small and for split options, which this set does not take;
-    SetupError when the cache cannot be written; DataError when clips were taken out of it.
+    Raises UsageError for an N or F that is not a number or too small and for split options, which this set does not
+    take; SetupError when the cache cannot be written; DataError when clips were taken out of it.
     """
     from kinelite.data.motion_scene import MOTIONS
 
-    clips = _count(root, len(MOTIONS))
+    clips, frames = _counts(root, len(MOTIONS))
     if split != SplitConfig():
         raise UsageError(
             "The set 'motion' brings its own split (every fourth clip of a class is held out), so the --split options "
             "do not apply to it. Leave them out, or copy the clips and use folder:ROOT."
         )
-    folder = make_motion(clips)
+    folder = make_motion(clips, frames=frames)
     rows = tuple(_row(folder, number, tuple(MOTIONS)) for number in range(clips))
     missing = sum(not Path(row.path).is_file() for row in rows)
     if missing:
@@ -55,15 +61,18 @@ def motion(root: str, split: SplitConfig, options: SetOptions) -> Manifest:
     return Manifest("motion", {"label": tuple(MOTIONS)}, rows, policy="lightweight_ssv2", notes=(note,))
 
 
-def make_motion(clips: int = DEFAULT_CLIPS, progress: Progress | None = None) -> Path:
+def make_motion(clips: int = DEFAULT_CLIPS, progress: Progress | None = None, frames: int | None = None) -> Path:
     """Folder with the clips as {train,val}/CLASS/NUMBER.mp4, made first where the cache lacks it.
 
     Raises SetupError when the cache cannot be written.
     """
-    from kinelite.data.motion_scene import parameters
+    from kinelite.data.motion_scene import FRAMES, parameters
 
-    digest = hashlib.sha256(f"{parameters()} {SEED} {clips}".encode()).hexdigest()[:10]
-    return build_once(f"motion-{clips}-{digest}", lambda folder: _make(folder, clips, progress))
+    length = "" if frames in (None, FRAMES) else f"x{frames}"
+    digest = hashlib.sha256(f"{parameters()} {SEED} {clips}{length}".encode()).hexdigest()[:10]
+    return build_once(
+        f"motion-{clips}{length}-{digest}", lambda folder: _make(folder, clips, frames or FRAMES, progress)
+    )
 
 
 def unseen_clips(count: int) -> tuple[list[Path], list[str]]:
@@ -71,7 +80,7 @@ def unseen_clips(count: int) -> tuple[list[Path], list[str]]:
 
     Raises SetupError when the cache cannot be written.
     """
-    from kinelite.data.motion_scene import MOTIONS, parameters
+    from kinelite.data.motion_scene import FRAMES, MOTIONS, parameters
 
     classes = tuple(MOTIONS)
     # Every third class, so that a few clips show different kinds of motion.
@@ -80,13 +89,13 @@ def unseen_clips(count: int) -> tuple[list[Path], list[str]]:
 
     def make(folder: Path) -> None:
         for number, label in enumerate(labels):
-            _write(folder / f"unseen-{number}.mp4", label, (SEED + 1, number))
+            _write(folder / f"unseen-{number}.mp4", label, (SEED + 1, number), FRAMES)
 
     folder = build_once(f"motion-unseen-{count}-{digest}", make)
     return [folder / f"unseen-{number}.mp4" for number in range(count)], labels
 
 
-def _make(folder: Path, clips: int, progress: Progress | None) -> None:
+def _make(folder: Path, clips: int, frames: int, progress: Progress | None) -> None:
     from kinelite.data.motion_scene import MOTIONS
 
     classes = tuple(MOTIONS)
@@ -96,7 +105,7 @@ def _make(folder: Path, clips: int, progress: Progress | None) -> None:
     # Threads are enough: drawing and coding leave the interpreter lock for most of their time.
     with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
         tasks = [
-            pool.submit(_write, Path(row.path), classes[row.labels[0]], (SEED, number))
+            pool.submit(_write, Path(row.path), classes[row.labels[0]], (SEED, number), frames)
             for number, row in enumerate(rows)
         ]
         try:
@@ -109,12 +118,13 @@ def _make(folder: Path, clips: int, progress: Progress | None) -> None:
             raise
 
 
-def _write(path: Path, motion: str, seed: tuple[int, int]) -> None:
+def _write(path: Path, motion: str, seed: tuple[int, int], frames: int) -> None:
     import numpy as np
 
-    from kinelite.data.motion_scene import draw_scene, encode, render
+    from kinelite.data.motion_scene import draw_scene, encode, lengthened, render
 
-    path.write_bytes(encode(render(draw_scene(motion, np.random.default_rng(seed)))))
+    scene = draw_scene(motion, np.random.default_rng(seed))
+    path.write_bytes(encode(render(lengthened(scene, frames), frames)))
 
 
 def _row(folder: Path, number: int, classes: tuple[str, ...]) -> Row:
@@ -124,18 +134,25 @@ def _row(folder: Path, number: int, classes: tuple[str, ...]) -> Row:
     return Row(path=str(folder / split / classes[label] / f"{index:05d}.mp4"), labels=(label,), split=split)
 
 
-def _count(root: str, classes: int) -> int:
+def _counts(root: str, classes: int) -> tuple[int, int]:
+    """Clips and frames per clip of 'N', 'NxF' or ''."""
+    from kinelite.data.motion_scene import FRAMES
+
     fewest = 2 * _HOLD_OUT * classes
     if not root:
-        return DEFAULT_CLIPS
-    if not (root.isascii() and root.isdigit()):
+        return DEFAULT_CLIPS, FRAMES
+    found = re.fullmatch(r"(\d+)(?:x(\d+))?", root, re.ASCII)
+    if not found:
         raise UsageError(
-            f"motion:{root} is not understood: what follows the colon is the number of clips, at least {fewest}. "
-            f"Try motion, or motion:{fewest}."
+            f"motion:{root} is not understood: what follows the colon is the number of clips, at least {fewest}, and, "
+            f"after an x, of frames per clip. Try motion, motion:{fewest} or motion:{fewest}x128."
         )
-    if int(root) < fewest:
+    clips, frames = int(found[1]), int(found[2] or FRAMES)
+    if clips < fewest:
         raise UsageError(
             f"motion:{root} is too small: {classes} classes with two held-out clips each, which are every fourth, "
             f"need at least {fewest}. Try motion:{fewest}."
         )
-    return int(root)
+    if frames < 2:
+        raise UsageError(f"motion:{root}: a clip with a motion has at least 2 frames. Try motion:{clips}x{FRAMES}.")
+    return clips, frames
