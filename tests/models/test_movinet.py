@@ -27,7 +27,7 @@ from torch import Tensor, nn
 import kinelite as kl
 from kinelite.config import NetConfig
 from kinelite.errors import UsageError
-from kinelite.models.movinet_blocks import Bottleneck, ConvNorm, average_pool, multiple_of_8, turned
+from kinelite.models.movinet_blocks import Bottleneck, ConvNorm, average_pool, turned
 from kinelite.models.movinet_stream import running_means
 from kinelite.models.weights import load_weights
 
@@ -323,10 +323,6 @@ def test_channels_stay_last_in_memory(name: str, batch: int, training: bool) -> 
     with torch.set_grad_enabled(training):
         model(video(64)[:batch])
     assert odd == []
-
-
-def test_widths_are_multiples_of_8() -> None:
-    assert [multiple_of_8(w) for w in (6.0, 20.0, 28.0, 46.0, 70.0, 86.0, 9.6, 12.0)] == [8, 24, 32, 48, 72, 88, 16, 16]
 
 
 @pytest.mark.parametrize("name", ["movinet_a0", "movinet_a0_stream"])

@@ -7,8 +7,7 @@ from typing import Any
 
 import timm
 import torch
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
 
 from kinelite.errors import UsageError
 from kinelite.models.encoder import encoder_config
@@ -48,9 +47,3 @@ def check_size(cnn: nn.Module, name: str, size: int) -> None:
             return
         raise UsageError(f"'{name}' cannot take frames of {size} x {size} pixels. Nearest that is known: {tried}.")
     raise UsageError(f"'{name}' cannot take frames of {size} x {size} pixels. Use a CNN such as resnet18.tv_in1k.")
-
-
-def frames_of(video: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b*t c h w"]:
-    """The frames of all clips as one batch, clip by clip: a copy with channels last in memory, of one clip a view."""
-    b, c, t, h, w = video.shape
-    return video.permute(0, 2, 3, 4, 1).reshape(b * t, h, w, c).permute(0, 3, 1, 2)

@@ -19,14 +19,22 @@ def conv_norm(conv: nn.Conv2d, norm: nn.BatchNorm2d, x: Float[Tensor, "n c h w"]
     """
     if not _pays(conv, norm, x):
         return norm(conv(x))
-    scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)  # type: ignore[operator]
-    bias = norm.bias - norm.running_mean * scale  # type: ignore[operator]
+    scale, bias = folded(norm)
     if conv.bias is not None:
         bias = bias + conv.bias * scale
     kernel = conv.weight * scale[:, None, None, None]
     y = F.conv2d(x, kernel, bias, conv.stride, conv.padding, conv.dilation, conv.groups)  # type: ignore[arg-type]
     activation: Any = getattr(norm, "act", None)
     return y if activation is None else activation(y)
+
+
+def folded(norm: nn.BatchNorm2d | nn.BatchNorm3d) -> tuple[Float[Tensor, " c"], Float[Tensor, " c"]]:
+    """What a norm that is not learning multiplies by, and what it adds."""
+    mean, variance = norm.running_mean, norm.running_var
+    assert mean is not None
+    assert variance is not None
+    scale = norm.weight * torch.rsqrt(variance + norm.eps)
+    return scale, torch.addcmul(norm.bias, mean, scale, value=-1)
 
 
 def _pays(conv: nn.Conv2d, norm: nn.BatchNorm2d, x: Tensor) -> bool:

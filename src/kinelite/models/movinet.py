@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from kinelite.errors import UsageError
 from kinelite.models.checkpoints.movinet import BASE_LAYOUTS, STREAM_LAYOUTS
+from kinelite.models.frames import frames_of
 from kinelite.models.head import Head, Logits
 from kinelite.models.model import VideoModel
 from kinelite.models.movinet_blocks import BlockPlan, ClipBottleneck, ConvNorm, pointwise, turned
@@ -123,9 +124,8 @@ class MovinetStream(StreamingModel):
 
     def forward_features(self, video: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b d"]:
         """What the classifier sees after the last frame; ``d`` is 2048."""
-        b, c, t, h, w = video.shape
-        frames = video.transpose(1, 2).reshape(b * t, c, h, w)
-        x = self.encoder.stem(turned(frames.contiguous(memory_format=torch.channels_last)))
+        b, _, t = video.shape[:3]
+        x = self.encoder.stem(turned(frames_of(video).contiguous(memory_format=torch.channels_last)))
         for block in self.encoder.each_block():
             x = block(x, t)
         means = self.encoder.project(x).mean(dim=(2, 3))

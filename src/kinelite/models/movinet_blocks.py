@@ -17,9 +17,12 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from timm.layers.drop import DropPath
+from timm.layers.helpers import make_divisible
 from torch import Tensor, nn
 
+from kinelite.models.conv_norm import folded
 from kinelite.models.depthwise import depthwise_conv3d
+from kinelite.models.frames import clips_of, frames_of
 
 Maps = Float[Tensor, "n c *t h w"]
 """A clip, or frames; the last two axes are space."""
@@ -70,7 +73,7 @@ class ConvNorm(nn.Module):
             weight, bias = self.folded(gain)
         y = self._convolved(x, weight, bias)
         if learning:
-            y = self.norm(y) if y.ndim == 4 else _clips(self.norm(_frames(y)), len(y))
+            y = self.norm(y) if y.ndim == 4 else clips_of(self.norm(frames_of(y)), len(y))
             y = y if gain is None else y * gain
         if self.activation is None:
             return y
@@ -78,9 +81,7 @@ class ConvNorm(nn.Module):
 
     def folded(self, gain: Float[Tensor, ""] | None = None) -> tuple[Tensor, Float[Tensor, " c"]]:
         """Weight and bias of the convolution that does the work of the norm, and of ``gain``, as well."""
-        norm = self.norm
-        scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)  # type: ignore[operator]
-        bias = torch.addcmul(norm.bias, norm.running_mean, scale, value=-1)  # type: ignore[arg-type]
+        scale, bias = folded(self.norm)
         if gain is not None:
             scale, bias = scale * gain, bias * gain
         return self.conv.weight * scale.reshape(-1, *[1] * (self.conv.weight.ndim - 1)), bias
@@ -92,8 +93,8 @@ class ConvNorm(nn.Module):
             return F.conv2d(x, weight, bias, stride, (height // 2, width // 2), groups=groups)
         if weight.shape[2] == 1:
             # Frame by frame it is the same in two dimensions, which PyTorch does faster on a CPU.
-            flat = F.conv2d(_frames(x), weight[:, :, 0], bias, stride, (height // 2, width // 2), groups=groups)
-            return _clips(flat, x.shape[0])
+            flat = F.conv2d(frames_of(x), weight[:, :, 0], bias, stride, (height // 2, width // 2), groups=groups)
+            return clips_of(flat, x.shape[0])
         if torch.is_grad_enabled():
             y = depthwise_conv3d(x, weight, stride)
             return y if bias is None else y + bias[:, None, None, None]
@@ -106,31 +107,11 @@ def turned(images: Float[Tensor, "*n h w"]) -> Float[Tensor, "*n h w"]:
     return images.flip(-2, -1)
 
 
-def _frames(clips: Tensor) -> Tensor:
-    """Without a copy, where channels are last in memory."""
-    return clips.transpose(1, 2).flatten(0, 1)
-
-
-def _clips(frames: Tensor, count: int) -> Tensor:
-    return frames.unflatten(0, (count, -1)).transpose(1, 2)
-
-
-def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
-    """Zeros on both sides, and outputs to leave out at the start, that together are TensorFlow's SAME.
-
-    SAME puts the odd zero at the end. Where it does, one more window is computed at the start and left out, which is
-    cheaper than a padded copy of the input.
-    """
-    total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
-    before = total // 2
-    return (before, 0) if total == 2 * before else (before + stride, 1)
-
-
 def average_pool(x: Maps) -> Float[Tensor, "n c *t h2 w2"]:
     """Mean of 3x3 pixels with stride 2 in space, of those pixels only that are inside."""
-    frames = x if x.ndim == 4 else _frames(x)
+    frames = x if x.ndim == 4 else frames_of(x)
     pooled = F.avg_pool2d(frames, 3, 2, 1, count_include_pad=False)
-    return pooled if x.ndim == 4 else _clips(pooled, x.shape[0])
+    return pooled if x.ndim == 4 else clips_of(pooled, x.shape[0])
 
 
 class Gate(nn.Module):
@@ -183,7 +164,7 @@ class ClipBottleneck(Bottleneck):
         kernel, stride = (plan.time, plan.kernel, plan.kernel), (1, plan.stride, plan.stride)
         conv = nn.Conv3d(plan.wide, plan.wide, kernel, stride, groups=plan.wide, bias=False)
         self.depthwise = ConvNorm(conv, F.silu)
-        self.gate = Gate(plan.wide, multiple_of_8(plan.wide / 4), plan.wide, F.silu, torch.sigmoid)
+        self.gate = Gate(plan.wide, make_divisible(plan.wide / 4), plan.wide, F.silu, torch.sigmoid)
 
     def forward(self, x: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b c2 t h2 w2"]:
         """Half the height and width, rounded up, where the stride is 2."""
@@ -200,9 +181,3 @@ def gated(x: Maps, gate: Float[Tensor, "n c"]) -> Maps:
 def pointwise(before: int, after: int, activation: Activation | None, *, frames: bool = False) -> ConvNorm:
     """A 1x1 convolution of clips, or of frames."""
     return ConvNorm((nn.Conv2d if frames else nn.Conv3d)(before, after, 1, bias=False), activation)
-
-
-def multiple_of_8(width: float) -> int:
-    """The nearest multiple of 8, at least 8; the next one where rounding would take more than a tenth."""
-    near = max(8, int(width + 4) // 8 * 8)
-    return near + 8 if near < 0.9 * width else near

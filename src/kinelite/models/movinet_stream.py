@@ -10,16 +10,10 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
+from timm.layers.helpers import make_divisible
 from torch import Tensor, nn
 
-from kinelite.models.movinet_blocks import (
-    BlockPlan,
-    Bottleneck,
-    ConvNorm,
-    Gate,
-    gated,
-    multiple_of_8,
-)
+from kinelite.models.movinet_blocks import BlockPlan, Bottleneck, ConvNorm, Gate, gated
 from kinelite.models.streaming import State
 
 Frames = Float[Tensor, "n c h w"]
@@ -68,7 +62,7 @@ class StreamBottleneck(Bottleneck):
         self.depthwise = ConvNorm(nn.Conv2d(wide, wide, plan.kernel, plan.stride, groups=wide, bias=False), F.hardswish)
         self.temporal = CausalConv(wide, plan.time) if plan.time > 1 else None
         # relu6(x + 3) / 6, see `kinelite.models.checkpoints.movinet`.
-        self.gate = Gate(2 * wide, multiple_of_8(wide / 2), wide, F.hardswish, F.hardsigmoid)
+        self.gate = Gate(2 * wide, make_divisible(wide / 2), wide, F.hardswish, F.hardsigmoid)
 
     def forward(self, frames: Frames, length: int) -> NewFrames:
         """Over clips of ``length`` frames."""

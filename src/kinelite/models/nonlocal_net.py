@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from kinelite.errors import UsageError
 from kinelite.models.checkpoints.nonlocal_net import LAYOUTS
-from kinelite.models.cnn import build_cnn, frames_of
+from kinelite.models.cnn import build_cnn
 from kinelite.models.encoder import without_classifier
+from kinelite.models.frames import frames_of
 from kinelite.models.head import FrameHead, Head
 from kinelite.models.model import VideoModel
 from kinelite.models.registry import Order, Release, Score, register

@@ -15,9 +15,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from kinelite.models.checkpoints.layout import Layout
-from kinelite.models.cnn import build_cnn, frames_of
+from kinelite.models.cnn import build_cnn
 from kinelite.models.conv_norm import conv_norm
 from kinelite.models.encoder import without_classifier
+from kinelite.models.frames import frames_of
 from kinelite.models.head import FrameHead
 from kinelite.models.model import VideoModel
 from kinelite.models.registry import Order, Score, register

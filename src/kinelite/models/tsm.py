@@ -14,8 +14,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from kinelite.models.checkpoints.tsm import MMACTION, MOBILENET, RESNET
-from kinelite.models.cnn import build_cnn, frames_of
+from kinelite.models.cnn import build_cnn
 from kinelite.models.encoder import without_classifier
+from kinelite.models.frames import frames_of
 from kinelite.models.head import FrameHead
 from kinelite.models.model import VideoModel
 from kinelite.models.registry import KINETICS400, Order, Release, Score, register

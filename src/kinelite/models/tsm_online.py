@@ -11,7 +11,7 @@ from torch import Tensor
 
 from kinelite.errors import UsageError
 from kinelite.models.checkpoints.tsm import MMACTION, MOBILENET, ONLINE, RESNET
-from kinelite.models.cnn import frames_of
+from kinelite.models.frames import frames_of
 from kinelite.models.head import Logits
 from kinelite.models.registry import Order, Release, register
 from kinelite.models.streaming import State, StreamingModel

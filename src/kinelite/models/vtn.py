@@ -9,9 +9,10 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from kinelite.models.cnn import build_cnn, check_size, frames_of
+from kinelite.models.cnn import build_cnn, check_size
 from kinelite.models.encoder import default_size, encoder_config, without_classifier
 from kinelite.models.factorised import Factorised
+from kinelite.models.frames import frames_of
 from kinelite.models.head import Head
 from kinelite.models.registry import Card, Order, register, register_family
 from kinelite.models.temporal import TemporalTransformer

@@ -9,10 +9,13 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
+from timm.layers.helpers import make_divisible
 from torch import Tensor, nn
 
 from kinelite.models.checkpoints.x3d import PYSLOWFAST, PYTORCHVIDEO
+from kinelite.models.conv_norm import folded
 from kinelite.models.depthwise import DepthwiseConv3d
+from kinelite.models.frames import clips_of, frames_of
 from kinelite.models.head import Head
 from kinelite.models.model import VideoModel
 from kinelite.models.registry import KINETICS400, Order, Release, Score, register
@@ -48,7 +51,7 @@ class SqueezeExcite(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        narrow = _multiple_of_8(channels / 16)
+        narrow = make_divisible(channels / 16)
         self.fc1 = nn.Linear(channels, narrow)
         self.fc2 = nn.Linear(narrow, channels)
 
@@ -111,8 +114,8 @@ class X3DStem(nn.Module):
     def forward(self, video: Video) -> Smaller:
         """``[b, width, t, h / 2, w / 2]``."""
         # As single frames: PyTorch has no fast 3-D path for three channels.
-        frames = _frames(video.contiguous(memory_format=torch.channels_last_3d))
-        seen = _clips(F.conv2d(frames, self.space.weight[:, :, 0], None, 2, 1), video.shape[0])
+        frames = frames_of(video.contiguous(memory_format=torch.channels_last_3d))
+        seen = clips_of(F.conv2d(frames, self.space.weight[:, :, 0], None, 2, 1), video.shape[0])
         if self.norm.training:
             return F.relu_(self.norm(self.time(seen)))
         return F.relu_(self.time.scaled(seen, *folded(self.norm)))
@@ -193,37 +196,12 @@ class X3D(VideoModel):
         notes.append("norm of the first shortcut folded into its neighbours (the same in evaluation)")
 
 
-def folded(norm: nn.BatchNorm3d) -> tuple[Float[Tensor, " c"], Float[Tensor, " c"]]:
-    """What a norm that is not learning multiplies by, and what it adds."""
-    mean, variance = norm.running_mean, norm.running_var
-    assert mean is not None
-    assert variance is not None
-    scale = norm.weight * torch.rsqrt(variance + norm.eps)
-    return scale, norm.bias - mean * scale
-
-
 def _shifted_product(
     video: Video, weight: Float[Tensor, "d c"], shift: Float[Tensor, " d"]
 ) -> Float[Tensor, "b d t h w"]:
     """A 1x1 convolution of the frames: it adds the shift as it writes the result, where `F.linear` needs a pass."""
-    frames = F.conv2d(_frames(video), weight[:, :, None, None], shift)
-    return _clips(frames, video.shape[0])
-
-
-def _frames(video: Video) -> Float[Tensor, "bt c h w"]:
-    """Single images. Permuted first, because PyTorch sees channels-last memory by strides, those of length 1 too."""
-    rows = video.permute(0, 2, 3, 4, 1)
-    return rows.reshape(-1, *rows.shape[2:]).permute(0, 3, 1, 2)
-
-
-def _clips(frames: Float[Tensor, "bt c h w"], clips: int) -> Video:
-    rows = frames.permute(0, 2, 3, 1)
-    return rows.reshape(clips, -1, *rows.shape[1:]).permute(0, 4, 1, 2, 3)
-
-
-def _multiple_of_8(width: float) -> int:
-    near = max(8, int(width + 4) // 8 * 8)
-    return near + 8 if near < 0.9 * width else near
+    frames = F.conv2d(frames_of(video), weight[:, :, None, None], shift)
+    return clips_of(frames, video.shape[0])
 
 
 @torch.no_grad()
