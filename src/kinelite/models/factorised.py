@@ -44,6 +44,8 @@ class Factorised(VideoModel):
 
     adapter: nn.Module
     temporal: nn.Module
+    tubelet: int = 1
+    """Frames that become one feature vector."""
 
     def __init__(self, *, encoder: Any, temporal: nn.Module, head: Head, spec: InputSpec, width: int) -> None:
         super().__init__(encoder=encoder, adapter=nn.Identity(), temporal=temporal, head=head, spec=spec)
@@ -62,6 +64,18 @@ class Factorised(VideoModel):
     def forward_features(self, video: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b d"]:
         """What the classifier sees."""
         return self.temporal(self.adapter(self.encode(video)))
+
+    def forward(
+        self, video: Float[Tensor, "b c t h w"] | Float[Tensor, "b n d"], encode_only: bool = False
+    ) -> Logits | Float[Tensor, "b n d"]:
+        """Logits of whole clips, or of the features of clips as `encode` gives them, stored or fresh.
+
+        With ``encode_only``, features of a video and nothing else. Every way into the model is this one, because
+        precision, compilation and several devices take hold here.
+        """
+        if encode_only:
+            return self.encode(video)
+        return self.classify(video) if video.ndim == 3 else super().forward(video)
 
     def classify(self, features: Float[Tensor, "b n d"]) -> Logits:
         """Logits from the output of `encode`, stored or fresh."""

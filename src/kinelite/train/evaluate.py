@@ -23,8 +23,9 @@ from kinelite.data.dataset import ClipDataset, Reading
 from kinelite.data.loader import make_loader
 from kinelite.data.manifest import Manifest
 from kinelite.errors import DataError
+from kinelite.train.chunks import clip_logits
 from kinelite.train.joint import joint_numbers
-from kinelite.train.step import normalise, task_logits
+from kinelite.train.step import task_logits
 from kinelite.train.strips import write_strip
 from kinelite.types import InputSpec
 
@@ -56,6 +57,7 @@ def score(
     workers: int = 0,
     decoder: str = "pyav",
     limit_s: float = LIMIT_S,
+    chunk_frames: int = 0,
     tick: Callable[[int], None] | None = None,
 ) -> Scores:
     """Run ``forward`` (a model in evaluation mode) over all rows. ``tick`` is told how many clips are done."""
@@ -70,7 +72,7 @@ def score(
         skipped += clips.skipped
         if clips.frames is not None:
             count, view_count = clips.frames.shape[:2]
-            outputs = task_logits(forward(normalise(clips.frames.flatten(0, 1), spec, device)))
+            outputs = task_logits(clip_logits(forward, clips.frames.flatten(0, 1), spec, device, chunk_frames))
             for task, values in enumerate(outputs):
                 found[task].append(values.float().cpu().unflatten(0, (count, view_count)).mean(1))
             labels.append(clips.labels)
@@ -173,6 +175,7 @@ def evaluate(
     workers: int = 0,
     decoder: str = "pyav",
     limit_s: float = LIMIT_S,
+    chunk_frames: int = 0,
     strips: int = 6,
     tick: Callable[[int], None] | None = None,
 ) -> dict[str, Any]:
@@ -188,6 +191,7 @@ def evaluate(
         workers=workers,
         decoder=decoder,
         limit_s=limit_s,
+        chunk_frames=chunk_frames,
         tick=tick,
     )
     seconds = time.perf_counter() - began

@@ -11,11 +11,12 @@ import torch
 
 from kinelite.data.loader import Batch
 from kinelite.errors import RunError
+from kinelite.train.chunks import model_input
 from kinelite.train.job import Job
 from kinelite.train.mix import draw_mix, micro_batches
 from kinelite.train.part import Part, build_part
 from kinelite.train.stage import trained_parameters
-from kinelite.train.step import mixed_video, piece_loss
+from kinelite.train.step import piece_loss
 
 
 def fit(job: Job) -> Part:
@@ -77,7 +78,9 @@ def train_step(job: Job, part: Part, batch: Batch) -> tuple[float, float]:
     mix = draw_mix(config.optim, (clips, *frames.shape[2:]), rng)
     total = torch.zeros((), device=job.fabric.device)
     for piece in micro_batches(frames, batch.labels, part.stage.micro_batch or clips, mix):
-        logits = part.forward(mixed_video(piece, part.spec, job.fabric.device))
+        logits = part.forward(
+            model_input(part.forward, piece, part.spec, job.fabric.device, config.memory.chunk_frames)
+        )
         loss = piece_loss(logits, piece, config.optim.label_smoothing) / clips
         job.fabric.backward(loss)
         total += loss.detach()

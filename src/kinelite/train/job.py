@@ -201,6 +201,7 @@ class Job:
             workers=workers,
             decoder=settled(self.config.clips.decoder),
             limit_s=self.config.clips.limit_s,
+            chunk_frames=self.config.memory.chunk_frames,
         )
         found = numbers(scores, self.validation)
         if self.config.keep.select == "best" and found["top1"] > self.progress.best:

@@ -103,3 +103,14 @@ def pasted(piece: Piece, cuboid: Cuboid, device: torch.device) -> UInt8[Tensor, 
     if piece.other_frames is not None:
         frames[:, :, *cuboid] = piece.other_frames[:, :, *cuboid].to(device, non_blocking=True)
     return frames
+
+
+def cut(piece: Piece, clips: slice, frames: slice) -> Piece:
+    """Some clips of a piece, and of them some frames; the cuboid's frames count from the first of those."""
+    other = piece.other_frames if piece.other_frames is None else piece.other_frames[clips, :, frames]
+    cuboid = piece.cuboid
+    if cuboid is not None:
+        first, last = max(cuboid[0].start, frames.start), min(cuboid[0].stop, frames.stop)
+        cuboid = (slice(first - frames.start, max(first, last) - frames.start), *cuboid[1:])
+    labels, other_labels = piece.labels[clips], piece.other_labels[clips]
+    return Piece(piece.frames[clips, :, frames], labels, other, other_labels, piece.share, cuboid)

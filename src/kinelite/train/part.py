@@ -19,6 +19,7 @@ from kinelite.errors import UsageError
 from kinelite.models import Factorised, create_model
 from kinelite.models.weights import load_weights
 from kinelite.train.checkpoint import Checkpoint, join_optimizer
+from kinelite.train.chunks import choose_chunk
 from kinelite.train.decoder import settled
 from kinelite.train.optim import Ema, Schedule, make_optimizer
 from kinelite.train.stage import Frozen, freeze, train_mode
@@ -72,6 +73,8 @@ def check_stages(config: TrainConfig, manifest: Manifest) -> None:
             if stage.adapter:
                 _check_factorised(config, model)
                 model.add_adapter()
+            if isinstance(model, Factorised):
+                choose_chunk(config.memory.chunk_frames, torch.device("cpu"), model.tubelet)
         freeze(model, stage.freeze)
 
 

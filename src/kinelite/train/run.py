@@ -226,6 +226,7 @@ def _conclude(job: Job, part: Part, held_out: Manifest, command: str) -> TrainRe
         workers=workers,
         decoder=settled(config.clips.decoder),
         limit_s=config.clips.limit_s,
+        chunk_frames=config.memory.chunk_frames,
         strips=config.keep.strips,
     )
     split = held_out.rows[0].split

@@ -74,6 +74,12 @@ def _all_frozen(module: nn.Module) -> bool:
     return bool(parameters) and not any(p.requires_grad for p in parameters)
 
 
+def frozen_encoder(model: nn.Module) -> bool:
+    """Whether the encoder of a model takes no gradient at all."""
+    encoder = getattr(model, "encoder", None)
+    return isinstance(encoder, nn.Module) and _all_frozen(encoder)
+
+
 def trained_parameters(model: nn.Module) -> int:
     """Number of values that take a gradient."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad)

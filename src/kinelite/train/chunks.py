@@ -1,0 +1,112 @@
+"""A frozen encoder over a clip of any length in bounded memory: so many frames on the device at a time.
+
+Bytes wait where they were decoded. Only the frames of a chunk travel, become floats, are mixed and encoded; of each
+chunk stays one vector per tubelet. A factorised encoder does not mix over time, so the features are those of the whole
+clip at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from kinelite.errors import UsageError
+from kinelite.models import Factorised
+from kinelite.train.mix import Piece, cut
+from kinelite.train.stage import frozen_encoder
+from kinelite.train.step import mixed_video, normalise
+from kinelite.types import InputSpec
+
+CHUNK_FRAMES = {"cpu": 32, "mps": 64, "cuda": 128}
+"""Frames at a time where nothing else is asked for: enough to keep such a device busy, little beside the weights."""
+
+
+def choose_chunk(asked: int, device: torch.device, tubelet: int) -> int:
+    """Frames at a time: ``asked``, or for 0 what suits the device; whole tubelets, at least one.
+
+    Raises UsageError for a number of frames that is no multiple of the tubelet.
+    """
+    if asked % tubelet:
+        below, above = max(asked // tubelet, 1) * tubelet, (asked // tubelet + 1) * tubelet
+        near = " or ".join(str(n) for n in dict.fromkeys((below, above)))
+        raise UsageError(
+            f"--memory.chunk-frames {asked} is no multiple of the tubelet, {tubelet} frames. Nearest: {near}."
+        )
+    return asked or max(tubelet, CHUNK_FRAMES.get(device.type, 32) // tubelet * tubelet)
+
+
+def encode_in_chunks(
+    model: Any, frames: UInt8[Tensor, "b c t h w"], spec: InputSpec, device: torch.device, chunk_frames: int = 0
+) -> Float[Tensor, "b n d"]:
+    """Features of decoded clips on ``device``, without gradient.
+
+    ``model`` is a `Factorised` one in evaluation mode (at least its encoder), bare or as Fabric runs it, which brings
+    its precision. ``chunk_frames`` counts the frames of all clips together (0: see `choose_chunk`).
+    """
+    return _encode(
+        model, frames.shape, lambda clips, times: normalise(frames[clips, :, times], spec, device), device, chunk_frames
+    )
+
+
+def encode_piece(
+    model: Any, piece: Piece, spec: InputSpec, device: torch.device, chunk_frames: int = 0
+) -> Float[Tensor, "m n d"]:
+    """As `encode_in_chunks`, of a micro-batch whose clips are mixed chunk by chunk."""
+    return _encode(
+        model,
+        piece.frames.shape,
+        lambda clips, times: mixed_video(cut(piece, clips, times), spec, device),
+        device,
+        chunk_frames,
+    )
+
+
+def model_input(
+    forward: Any, piece: Piece, spec: InputSpec, device: torch.device, chunk_frames: int = 0
+) -> Float[Tensor, "m c t h w"] | Float[Tensor, "m n d"]:
+    """What a training step gives to the model: features where the encoder of a factorised model is frozen as a whole,
+    else the mixed video."""
+    model = bare(forward)
+    if isinstance(model, Factorised) and frozen_encoder(model):
+        return encode_piece(forward, piece, spec, device, chunk_frames)
+    return mixed_video(piece, spec, device)
+
+
+@torch.no_grad()
+def _encode(
+    model: Any, shape: tuple[int, ...], video: Callable[[slice, slice], Tensor], device: torch.device, asked: int
+) -> Tensor:
+    clips, frames = shape[0], shape[2]
+    chunk = choose_chunk(asked, device, bare(model).tubelet)
+    together = max(1, chunk // frames)
+    rows = []
+    for first in range(0, clips, together):
+        some = slice(first, min(first + together, clips))
+        parts = [
+            model(video(some, slice(begin, min(begin + chunk, frames))), encode_only=True)
+            for begin in range(0, frames, chunk)
+        ]
+        rows.append(torch.cat(parts, dim=1))
+    return torch.cat(rows).float()
+
+
+def bare(model: Any) -> Any:
+    """The model that Fabric or torch.compile wrapped."""
+    for name in ("module", "_orig_mod"):
+        inner = getattr(model, name, None)
+        if isinstance(inner, torch.nn.Module):
+            return bare(inner)
+    return model
+
+
+def clip_logits(
+    forward: Any, frames: UInt8[Tensor, "b c t h w"], spec: InputSpec, device: torch.device, chunk_frames: int = 0
+) -> Any:
+    """Logits of decoded clips, in evaluation mode: of a factorised model in chunks, of others at once."""
+    if not isinstance(bare(forward), Factorised):
+        return forward(normalise(frames, spec, device))
+    return forward(encode_in_chunks(forward, frames, spec, device, chunk_frames))
