@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from kinelite.models.head import FrameHead, Head
     from kinelite.models.model import VideoModel
     from kinelite.models.registry import Card, card, create_model, list_models, register
-    from kinelite.models.temporal import resize_temporal_positions
+    from kinelite.models.temporal.positions import resize_temporal_positions
     from kinelite.models.weights import WeightReport, load_weights, read_metadata, read_weights, save_weights
 
 _HOME = {
@@ -30,7 +30,7 @@ _HOME = {
     "create_model": "registry",
     "list_models": "registry",
     "register": "registry",
-    "resize_temporal_positions": "temporal",
+    "resize_temporal_positions": "temporal.positions",
     "WeightReport": "weights",
     "load_weights": "weights",
     "read_metadata": "weights",

@@ -1,7 +1,7 @@
-"""The last block of a vision transformer whose class token is all that is used: the same token, without the others.
+"""The last block of a transformer whose class token is all that is used: the same token, without the others.
 
-The patches' queries, attention, projection and MLP of that block have no effect on its class token. Leaving them out
-saves nearly five sixths of one block, 7 % of ViT-B, forward and backward.
+The other tokens' queries, attention, projection and MLP of that block have no effect on its class token. Leaving them
+out saves nearly five sixths of one block, forward and backward: 7 % of ViT-B, a fifth of four layers over time.
 """
 
 from __future__ import annotations

@@ -10,10 +10,8 @@ from torch import Tensor, nn
 
 from kinelite.models.head import Head, Logits
 from kinelite.models.model import VideoModel
-from kinelite.models.temporal import fit_positions
+from kinelite.models.temporal.part import TemporalPart
 from kinelite.types import InputSpec
-
-_POSITIONS = "temporal.positions"
 
 
 class Adapter(nn.Module):
@@ -83,5 +81,5 @@ class Factorised(VideoModel):
 
     def fit_state(self, state: dict[str, Tensor], notes: list[str]) -> None:
         """Interpolate temporal positions where only the number of tubelets differs."""
-        if (own := self.state_dict().get(_POSITIONS)) is not None:
-            fit_positions(state, _POSITIONS, own, notes, "temporal positions", "tubelets")
+        if isinstance(self.temporal, TemporalPart):
+            self.temporal.fit_state(state, "temporal.", notes)

@@ -16,7 +16,7 @@ from kinelite.models.encoder import without_classifier
 from kinelite.models.head import Head
 from kinelite.models.model import VideoModel
 from kinelite.models.registry import Order, register
-from kinelite.models.temporal import fit_positions
+from kinelite.models.temporal.positions import fit_positions
 from kinelite.types import InputSpec
 
 IMAGE = "resnet50.tv_in1k"
