@@ -7,8 +7,8 @@ from torch.nn import functional as F
 
 from kinelite.config import OptimConfig
 from kinelite.models import create_model
-from kinelite.train.mix import Piece, draw_mix, micro_batches
-from kinelite.train.step import mixed_video, normalise, piece_loss
+from kinelite.train.mix import Mix, Piece, draw_mix, micro_batches
+from kinelite.train.step import mixed_features, mixed_video, normalise, piece_loss
 from kinelite.types import InputSpec
 
 SPEC = InputSpec(4, 64, (0.5, 0.4, 0.3), (0.5, 0.25, 0.2))
@@ -69,3 +69,17 @@ def test_normalise_is_pixels_over_255_less_mean_over_deviation() -> None:
     frames = torch.tensor([0, 255, 51], dtype=torch.uint8).view(1, 3, 1, 1, 1)
     expected = torch.tensor([(0 - 0.5) / 0.5, (1 - 0.4) / 0.25, (0.2 - 0.3) / 0.2])
     torch.testing.assert_close(normalise(frames, SPEC, torch.device("cpu")).flatten(), expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_stored_features_are_blended_as_videos_are_and_left_alone(dtype: torch.dtype) -> None:
+    features, labels = torch.randn(5, 3, 4).to(dtype), torch.arange(5)[:, None]
+    before = features.clone()
+    mix = Mix(0.3, torch.tensor([4, 0, 1, 2, 3]))
+    pieces = list(micro_batches(features, labels, 2, mix))
+    found = torch.cat([mixed_features(piece, torch.device("cpu")) for piece in pieces])
+    torch.testing.assert_close(found, 0.3 * before.float() + 0.7 * before.float()[mix.partner])
+    assert [piece.other_labels[:, 0].tolist() for piece in pieces] == [[4, 0], [1, 2], [3]]
+    assert torch.equal(features, before)
+    (plain,) = micro_batches(features, labels, 5, None)
+    assert torch.equal(mixed_features(plain, torch.device("cpu")), before.float())

@@ -18,7 +18,7 @@ from kinelite.errors import UsageError
 from kinelite.models import Factorised
 from kinelite.train.mix import Piece, cut
 from kinelite.train.stage import frozen_encoder
-from kinelite.train.step import mixed_video, normalise
+from kinelite.train.step import mixed_features, mixed_video, normalise
 from kinelite.types import InputSpec
 
 CHUNK_FRAMES = {"cpu": 32, "mps": 64, "cuda": 128}
@@ -68,8 +68,10 @@ def encode_piece(
 def model_input(
     forward: Any, piece: Piece, spec: InputSpec, device: torch.device, chunk_frames: int = 0
 ) -> Float[Tensor, "m c t h w"] | Float[Tensor, "m n d"]:
-    """What a training step gives to the model: features where the encoder of a factorised model is frozen as a whole,
-    else the mixed video."""
+    """What a training step gives to the model: features where the encoder of a factorised model is frozen as a whole
+    or the piece holds stored ones, else the mixed video."""
+    if piece.frames.is_floating_point():
+        return mixed_features(piece, device)
     model = bare(forward)
     if isinstance(model, Factorised) and frozen_encoder(model):
         return encode_piece(forward, piece, spec, device, chunk_frames)

@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from kinelite.data.loader import Batch
 from kinelite.errors import RunError
 from kinelite.train.chunks import model_input
+from kinelite.train.features.loader import FeatureBatch
 from kinelite.train.job import Job
 from kinelite.train.mix import draw_mix, micro_batches
 from kinelite.train.part import Part, build_part
@@ -64,7 +66,7 @@ def fit(job: Job) -> Part:
         previous = part.state()
 
 
-def train_step(job: Job, part: Part, batch: Batch) -> tuple[float, float]:
+def train_step(job: Job, part: Part, batch: Batch | FeatureBatch) -> tuple[float, float]:
     """One optimiser step; returns the mean loss of the batch and the norm of its gradient.
 
     Every random draw of a step comes from (seed, stage, step), so a resumed run draws the same.
@@ -72,12 +74,12 @@ def train_step(job: Job, part: Part, batch: Batch) -> tuple[float, float]:
     config, p = job.config, job.progress
     rng = np.random.default_rng([config.seed, p.stage, p.stage_step])
     torch.manual_seed(int(rng.integers(2**62)))
-    if batch.frames is None:
+    inputs, clips = _inputs(batch), len(batch.indices)
+    if inputs is None:
         return math.nan, 0.0
-    frames, clips = batch.frames[:, 0], len(batch.indices)
-    mix = draw_mix(config.optim, (clips, *frames.shape[2:]), rng)
+    mix = draw_mix(config.optim, (clips, *inputs.shape[2:]), rng)
     total = torch.zeros((), device=job.fabric.device)
-    for piece in micro_batches(frames, batch.labels, part.stage.micro_batch or clips, mix):
+    for piece in micro_batches(inputs, batch.labels, part.stage.micro_batch or clips, mix):
         logits = part.forward(
             model_input(part.forward, piece, part.spec, job.fabric.device, config.memory.chunk_frames)
         )
@@ -97,13 +99,20 @@ def train_step(job: Job, part: Part, batch: Batch) -> tuple[float, float]:
     return total.item(), norm
 
 
+def _inputs(batch: Batch | FeatureBatch) -> Tensor | None:
+    """Stored features, or frames of the one view that training sees; None when no clip of the batch can be read."""
+    if isinstance(batch, FeatureBatch):
+        return batch.features
+    return None if batch.frames is None else batch.frames[:, 0]
+
+
 def _clip(job: Job, part: Part) -> float:
     limit: Any = job.config.optim.clip_norm or math.inf
     norm = job.fabric.clip_gradients(part.forward, part.optimizer, max_norm=limit, error_if_nonfinite=False)
     return float(norm) if norm is not None else 0.0
 
 
-def _not_finite(job: Job, batch: Batch, what: str, value: float) -> str:
+def _not_finite(job: Job, batch: Batch | FeatureBatch, what: str, value: float) -> str:
     rows = job.training.rows
     clips = ", ".join(rows[i].path for i in batch.indices)
     good = job.last_good()

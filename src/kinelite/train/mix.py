@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Int64, UInt8
+from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 from kinelite.config import OptimConfig
@@ -36,11 +36,11 @@ class Mix:
 
 @dataclass(frozen=True)
 class Piece:
-    """A micro-batch, with its clips' mixing partners."""
+    """A micro-batch, with its clips' mixing partners: their decoded frames, or their stored features."""
 
-    frames: UInt8[Tensor, "m c t h w"]
+    frames: UInt8[Tensor, "m c t h w"] | Float[Tensor, "m n d"]
     labels: Int64[Tensor, "m tasks"]
-    other_frames: UInt8[Tensor, "m c t h w"] | None
+    other_frames: UInt8[Tensor, "m c t h w"] | Float[Tensor, "m n d"] | None
     other_labels: Int64[Tensor, "m tasks"]
     share: float
     cuboid: Cuboid | None = None
@@ -85,7 +85,10 @@ def volume(cuboid: Cuboid) -> int:
 
 
 def micro_batches(
-    frames: UInt8[Tensor, "b c t h w"], labels: Int64[Tensor, "b tasks"], size: int, mix: Mix | None
+    frames: UInt8[Tensor, "b c t h w"] | Float[Tensor, "b n d"],
+    labels: Int64[Tensor, "b tasks"],
+    size: int,
+    mix: Mix | None,
 ) -> Iterator[Piece]:
     """Cut a batch into pieces of ``size``. Mixing partners come from the whole batch, so the pieces' size is free."""
     for begin in range(0, len(frames), size):

@@ -36,6 +36,14 @@ def mixed_video(piece: Piece, spec: InputSpec, device: torch.device) -> Float[Te
     return piece.share * video + (1 - piece.share) * normalise(piece.other_frames, spec, device)
 
 
+def mixed_features(piece: Piece, device: torch.device) -> Float[Tensor, "m n d"]:
+    """The piece's stored features on ``device``, blended with those of its partners as mixup blends videos."""
+    features = piece.frames.to(device, non_blocking=True).float()
+    if piece.other_frames is None:
+        return features
+    return features.lerp(piece.other_frames.to(device, non_blocking=True).float(), 1 - piece.share)
+
+
 def task_logits(logits: Logits) -> list[Tensor]:
     """Logits of each task, in the order of the heads."""
     return [logits] if isinstance(logits, Tensor) else list(logits.values())
