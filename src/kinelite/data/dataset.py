@@ -30,6 +30,18 @@ class Key(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Stored:
+    """Which views of a clip are read at once, for their features to be stored."""
+
+    views: int
+    """The first is the test sample, the others are training samples."""
+    phases: int
+    """Moments of each tubelet, an odd number."""
+    tubelet: int
+    """Frames per tubelet."""
+
+
+@dataclass(frozen=True)
 class Reading:
     """How a row becomes frames. Together with the row and its key it determines every byte of them."""
 
@@ -41,6 +53,8 @@ class Reading:
     seed: int = 0
     decoder: str = "pyav"
     """What decodes video files; see `kinelite.data.decode.use_decoder`."""
+    stored: Stored | None = None
+    """All views of a clip whose features are stored, instead of a training or test sample; see `stored_frames`."""
     remember: bool = True
     """Keep what is known of files from one epoch to the next. A set of far more clips than 1,024 gains nothing by it,
     which is what a measurement on a few clips has to show."""
@@ -48,6 +62,9 @@ class Reading:
     @property
     def shape(self) -> tuple[int, int, int, int, int]:
         """Shape of a sample: views, channels, frames, height, width."""
+        if self.stored:
+            frames = self.spec.frames * self.stored.phases
+            return self.stored.views, 3, frames, self.spec.size, self.spec.size
         views = 1 if self.policy else self.views[0] * self.views[1]
         return views, 3, self.spec.frames, self.spec.size, self.spec.size
 
@@ -101,7 +118,11 @@ def read_sample(row: Row, key: Key, reading: Reading, out: UInt8[np.ndarray, "v 
 
 
 def _fill(out: UInt8[np.ndarray, "v c t h w"], row: Row, key: Key, reading: Reading) -> None:
-    if reading.policy is None:
+    if reading.stored is not None:
+        from kinelite.data.stored_views import stored_frames
+
+        views = stored_frames(row, key.index, reading, reading.stored)
+    elif reading.policy is None:
         views = view_frames(row, reading.spec, reading.views)
     else:
         rng = np.random.default_rng([reading.seed, key.epoch, key.index])

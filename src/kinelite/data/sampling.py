@@ -64,6 +64,34 @@ def view_times(
     return np.stack([_window(start_s, end_s, frames, stride_s, float(offset)) for offset in offsets])
 
 
+def phase_times(
+    start_s: float,
+    end_s: float,
+    frames: int,
+    phases: int,
+    sampling: Sampling,
+    stride_s: float,
+    rng: np.random.Generator | None = None,
+) -> Float64[np.ndarray, "phases t"]:
+    """Times of ``phases`` samples of one view, side by side; the middle one of an odd number is the plain sample.
+
+    sparse: phase p looks at the share (p + 0.5) / phases of each segment, at random inside its part when ``rng`` is
+    given. dense: windows a ``phases``-th of a stride apart around one place. Raises UsageError as above, and for less
+    than one phase.
+    """
+    if phases < 1:
+        raise UsageError(f"{phases} phases of a sample: give 1 or more.")
+    if sampling == "sparse":
+        _check(start_s, end_s, frames)
+        within = np.full((phases, frames), 0.5) if rng is None else rng.random((phases, frames))
+        shares = (np.arange(phases)[:, None] + within) / phases
+        return np.stack([_segments(start_s, end_s, share) for share in shares])
+    slack = _slack(start_s, end_s, frames, stride_s)
+    offset = slack * (0.5 if rng is None else rng.random())
+    shifts = (np.arange(phases) - (phases - 1) / 2) * stride_s / phases
+    return np.stack([_window(start_s, end_s, frames, stride_s, offset + float(shift)) for shift in shifts])
+
+
 def _segments(start_s: float, end_s: float, within: Float64[np.ndarray, " t"]) -> Float64[np.ndarray, " t"]:
     times = start_s + (end_s - start_s) * (np.arange(len(within)) + within) / len(within)
     return np.clip(times, start_s, end_s)
