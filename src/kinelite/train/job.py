@@ -15,20 +15,17 @@ from torch import Tensor
 from kinelite.config import TrainConfig
 from kinelite.data.loader import Batch, choose_workers
 from kinelite.data.manifest import Manifest
-from kinelite.errors import DataError, RunError
+from kinelite.errors import DataError
 from kinelite.train.checkpoint import Checkpoint, Progress, list_checkpoints, save_checkpoint
 from kinelite.train.decoder import settled
 from kinelite.train.device import PeakMemory, Placement
 from kinelite.train.evaluate import numbers, score
+from kinelite.train.interrupted import Interrupted
 from kinelite.train.log import RunLog
 from kinelite.train.optim import set_lr
 from kinelite.train.part import Part
 from kinelite.train.stage import train_mode, trained_parameters
 from kinelite.train.trained import load_best, save_best
-
-
-class Interrupted(RunError):
-    """The user or the system asked the run to stop; a checkpoint was written."""
 
 
 @dataclass

@@ -49,10 +49,9 @@ def write_block(path: Path, features: Float[Tensor, "clips views m d"], problems
     raw = features.view(torch.uint8).numpy().reshape(clips, views, -1)
     checks = [[zlib.crc32(raw[clip, view]) for view in range(views)] for clip in range(clips)]
     text = json.dumps({"block": name, "problems": {str(k): problems[k] for k in sorted(problems)}})
-    content = save(
-        {"features": features, "crc32": torch.from_numpy(np.array(checks, np.uint32))},
-        metadata={"format": "pt", "kinelite": text, "crc32": str(zlib.crc32(text.encode()))},
-    )
+    # One entry alone: safetensors writes several in another order each time.
+    metadata = {"kinelite": f"{zlib.crc32(text.encode()):08x} {text}"}
+    content = save({"features": features, "crc32": torch.from_numpy(np.array(checks, np.uint32))}, metadata)
     replace_bytes(path, content)
 
 
@@ -81,8 +80,8 @@ def open_block(path: Path, shape: tuple[int, int, int, int], dtype: torch.dtype,
 
 
 def _facts(metadata: dict[str, str], name: str) -> dict[int, str]:
-    text = metadata["kinelite"]
-    if zlib.crc32(text.encode()) != int(metadata["crc32"]):
+    check, _, text = metadata["kinelite"].partition(" ")
+    if zlib.crc32(text.encode()) != int(check, 16):
         raise ValueError("its header is not what was written")
     found = json.loads(text)
     if found["block"] != name:

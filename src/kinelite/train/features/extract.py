@@ -2,18 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
 
 from kinelite.data.crew import LIMIT_S
+from kinelite.data.dataset import ClipDataset, Reading, Sample, Stored
+from kinelite.data.dataset import Key as ClipKey
+from kinelite.data.decode import decoder_in_use, use_decoder
 from kinelite.data.manifest import Manifest
+from kinelite.data.pool import Pool
+from kinelite.errors import DataError, RunError
 from kinelite.models import Factorised
+from kinelite.train.chunks import encode_in_chunks
+from kinelite.train.features.block import write_block
+from kinelite.train.features.claims import Claims
 from kinelite.train.features.key import Key
-from kinelite.train.features.store import FeatureStore
+from kinelite.train.features.room import check_room
+from kinelite.train.features.store import FeatureStore, begin_store
+from kinelite.train.interrupted import Interrupted
 
 Progress = Callable[[int, int], None]
 """Called with (clips done, clips in all) in the calling thread."""
+
+READ_BYTES = 2**28
+"""Pixels of clips that are read and encoded at a time, in bytes; one clip may be more."""
+WAIT_S = 0.2
+"""Blocks that other processes hold are looked at this often."""
+_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -24,13 +48,14 @@ class Means:
     workers: int = 0
     decoder: str = "pyav"
     limit_s: float = LIMIT_S
+    """Seconds for one view of a clip; a clip has so many for each of its views."""
     chunk_frames: int = 0
-    """Frames that the encoder sees at a time (0: chosen by their size)."""
+    """Frames that the encoder sees at a time (0: chosen for the device)."""
     compile: bool = False
     max_disk_gib: float = 0.0
     """Largest store (0: what the disk has free)."""
     clips_per_block: int = 0
-    """0: chosen by size and number of the clips."""
+    """0: chosen by size and number of the clips. Only a store that is begun takes it."""
 
 
 def extract(
@@ -38,14 +63,189 @@ def extract(
     manifest: Manifest,
     key: Key,
     folder: Path,
-    means: Means = Means(),
+    means: Means | None = None,
     progress: Progress | None = None,
     stop: Callable[[], str] = str,
 ) -> FeatureStore:
     """The whole store of ``key`` in ``folder``: opened when it is there, continued when it is unfinished, else made.
 
-    Several processes may fill one folder at once. ``stop`` is asked between clips and ends the pass with Interrupted
-    when it names a reason (a signal); what is finished stays. Raises UsageError when the folder holds other features,
-    SetupError when the disk is or would be full, DataError when no clip can be decoded.
+    Several processes may fill one folder at once; each returns when all of it is there. The model goes to the device of
+    ``means``. ``stop`` is asked between clips and ends the pass with Interrupted when it names a reason (a signal);
+    finished blocks stay. Raises UsageError when the folder holds other features, SetupError when the disk is or would
+    be full, DataError when no clip can be decoded, RunError for features that ``key.precision`` cannot hold.
     """
-    raise NotImplementedError
+    means = means or Means()
+    with contextlib.closing(Claims(folder)) as claims:
+        with claims.beginning():
+            store = begin_store(folder, key, manifest, means.clips_per_block)
+        missing = store.missing()
+        if missing:
+            check_room(store, len(missing), means.max_disk_gib)
+            with still(model), contextlib.closing(_Pass(model, manifest, store, claims, means)) as running:
+                running.fill(progress or _quiet, stop)
+    problems = store.problems()
+    if len(problems) == store.clips:
+        raise DataError(f"None of {store.clips} clips can be decoded. The first: {problems[0]}")
+    return store
+
+
+class _Pass:
+    """One process's part in filling a store."""
+
+    def __init__(self, model: Factorised, manifest: Manifest, store: FeatureStore, claims: Claims, means: Means):
+        self.store, self.claims = store, claims
+        self.encode = encoder_of(model, store.key, means)
+        clips = ClipDataset(manifest, reading_of(store.key, means.decoder))
+        self.shape = clips.reading.shape
+        size = store.layout.clips_per_block
+        self.at_once = min(size, max(1, READ_BYTES // _count(self.shape)))
+        self.pin = means.device.startswith("cuda")
+        limit_s = means.limit_s * store.views
+        self.pool = Pool(clips, self.at_once, means.workers, limit_s) if means.workers else None
+        self._read = self.pool.batches if self.pool else lambda keys: _here(clips, keys)
+        self._claimed: deque[int] = deque()
+
+    def fill(self, progress: Progress, stop: Callable[[], str]) -> None:
+        """Make every block that nobody else makes, and wait for those that others do."""
+        while missing := self.store.missing():
+            made = False
+            for block in self._blocks(missing, progress, stop):
+                made = True
+                self.claims.release(block)
+            if not made and self.store.missing():
+                _stop(stop, self.store)
+                progress(self._done(), self.store.clips)
+                time.sleep(WAIT_S)
+        progress(self.store.clips, self.store.clips)
+
+    def close(self) -> None:
+        if self.pool:
+            self.pool.close()
+
+    def _blocks(self, missing: Iterable[int], progress: Progress, stop: Callable[[], str]) -> Iterator[int]:
+        """Blocks as they are written. Reading runs ahead, so claims do too."""
+        samples = self._read(self._keys(missing))
+        done = self._done()
+        for first in samples:
+            block = self._claimed.popleft()
+            clips = self.store.layout.clips_of(block, self.store.clips)
+            parts, problems, some = [], {}, first
+            while True:
+                _stop(stop, self.store)
+                problems |= {sample.index - clips.start: sample.problem for sample in some if sample.problem}
+                parts.append(self._features(some))
+                progress(done := done + len(some), self.store.clips)
+                if sum(map(len, parts)) == len(clips):
+                    break
+                some = next(samples)
+            name = f"{self.store.key.digest()}.{block}"
+            write_block(self.store.path(block), torch.cat(parts), problems, name)
+            yield block
+
+    def _keys(self, missing: Iterable[int]) -> Iterator[list[ClipKey]]:
+        """What to read for each block that could be claimed, in the same portions whatever was interrupted."""
+        for block in missing:
+            if self.store.path(block).exists() or not self.claims.take(block):
+                continue
+            if self.store.path(block).exists():  # another process finished it just now
+                self.claims.release(block)
+                continue
+            self._claimed.append(block)
+            for left in self.store.folder.glob(f".{self.store.path(block).name}.*.tmp"):
+                left.unlink(missing_ok=True)  # of a process that was killed while it wrote
+            clips = self.store.layout.clips_of(block, self.store.clips)
+            for start in range(clips.start, clips.stop, self.at_once):
+                yield [ClipKey(0, index) for index in range(start, min(clips.stop, start + self.at_once))]
+
+    def _features(self, samples: list[Sample]) -> Float[Tensor, "clips views m d"]:
+        frames = torch.zeros((len(samples), *self.shape), dtype=torch.uint8, pin_memory=self.pin)
+        readable = torch.zeros(len(samples), 1, 1, 1, dtype=torch.bool)
+        for place, sample in enumerate(samples):
+            if sample.frames is not None:
+                frames.numpy()[place] = sample.frames
+                readable[place] = True
+        # A clip that cannot be read keeps its place, so that the others are encoded in the same company each time.
+        found = self.encode(frames.flatten(0, 1)).unflatten(0, frames.shape[:2]).cpu()
+        stored = torch.where(readable, found, 0.0).to(self.store.dtype)
+        if not stored.isfinite().all():
+            raise RunError(_beyond(found, self.store))
+        return stored
+
+    def _done(self) -> int:
+        layout, clips = self.store.layout, self.store.clips
+        return clips - sum(len(layout.clips_of(block, clips)) for block in self.store.missing())
+
+
+def encoder_of(
+    model: Factorised, key: Key, means: Means
+) -> Callable[[UInt8[Tensor, "b c t h w"]], Float[Tensor, "b m d"]]:
+    """What computes the features of decoded views, as a store of ``key`` holds them, on the device of ``means``."""
+    device = torch.device(means.device)
+    model.to(device)
+    forward: Any = torch.compile(model) if means.compile else model
+    dtype = _TYPES.get(key.compute)
+
+    def encode(frames: UInt8[Tensor, "b c t h w"]) -> Float[Tensor, "b m d"]:
+        with torch.autocast(device.type, dtype, enabled=dtype is not None):
+            return encode_in_chunks(forward, frames, key.spec, device, means.chunk_frames)
+
+    return encode
+
+
+def reading_of(key: Key, decoder: str = "pyav") -> Reading:
+    """How the clips of a store are read: all views of a clip at once."""
+    stored = Stored(key.views, key.phases, key.tubelet)
+    return Reading(key.spec, key.policy_name, seed=key.seed, decoder=decoder, stored=stored)
+
+
+@contextlib.contextmanager
+def still(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode while it lasts; then every module is as it was."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
+def _here(clips: ClipDataset, keys: Iterable[list[ClipKey]]) -> Iterator[list[Sample]]:
+    for some in keys:
+        before = decoder_in_use()
+        use_decoder(clips.reading.decoder)
+        try:
+            samples = [clips[key] for key in some]
+        finally:
+            use_decoder(before)
+        yield samples
+
+
+def _stop(stop: Callable[[], str], store: FeatureStore) -> None:
+    if why := stop():
+        blocks = store.layout.blocks(store.clips)
+        kept = blocks - len(store.missing())
+        raise Interrupted(
+            f"Stopped by {why}; {kept} of {blocks} blocks of features are kept in '{store.folder}'. "
+            "The same command continues."
+        )
+
+
+def _beyond(found: Float[Tensor, "clips views m d"], store: FeatureStore) -> str:
+    if not found.isfinite().all():
+        return "The encoder gives features that are not finite. Are its weights whole? See: kinelite info MODEL"
+    return (
+        f"The encoder gives features up to {found.abs().max():.3g}, more than {store.key.precision} can hold. "
+        "Store them with --features.precision bf16"
+    )
+
+
+def _count(shape: tuple[int, ...]) -> int:
+    total = 1
+    for length in shape:
+        total *= length
+    return total
+
+
+def _quiet(_done: int, _total: int) -> None:
+    """Progress that nobody watches."""

@@ -19,14 +19,16 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from kinelite.data.manifest import Manifest
 from kinelite.errors import DataError, UsageError
-from kinelite.records import write_json
+from kinelite.records import version, write_json
 from kinelite.train.features.block import Block, block_name, open_block
 from kinelite.train.features.key import Key, read_key, refuse_other
 
 CARD, ROWS = "store.json", "rows.json"
 OPEN_FILES = 128
 """Block files that a store keeps open at a time."""
+BLOCK_BYTES, FEWEST_BLOCKS, MOST_CLIPS = 2**23, 64, 32
 DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 
 
@@ -56,7 +58,7 @@ class FeatureStore:
         self.clips, self.views, self.phases = key.clips, key.views, key.phases
         self.tubelets, self.width = key.tubelets, key.width
         self.dtype = DTYPES[key.precision]
-        self.record_bytes = key.vectors * key.width * self.dtype.itemsize
+        self.record_bytes = record_bytes(key)
         self._blocks: dict[int, Block] = {}
         self._files: OrderedDict[int, int] = OrderedDict()
         self._verified = np.zeros((key.clips, key.views), bool)
@@ -140,7 +142,7 @@ class FeatureStore:
             while len(self._files) >= OPEN_FILES:
                 os.close(self._files.popitem(last=False)[1])
             try:
-                file = self._files[number] = os.open(self.path(number), os.O_RDONLY)
+                file = self._files[number] = os.open(self.path(number), os.O_RDONLY | getattr(os, "O_BINARY", 0))
             except OSError as error:
                 raise self._damaged(number, error.strerror or str(error)) from error
         self._files.move_to_end(number)
@@ -158,11 +160,22 @@ def _read_at(file: int, out: UInt8[np.ndarray, " bytes"], offset: int) -> int:
     fails would end the process by a signal, and a record costs one copy either way."""
     view, done = out.data, 0
     while done < len(view):
-        got = os.preadv(file, [view[done:]], offset + done)
+        if hasattr(os, "preadv"):
+            got = os.preadv(file, [view[done:]], offset + done)
+        else:  # Windows
+            os.lseek(file, offset + done, os.SEEK_SET)
+            content = os.read(file, len(view) - done)
+            got = len(content)
+            view[done : done + got] = content
         if not got:
             break
         done += got
     return done
+
+
+def record_bytes(key: Key) -> int:
+    """Bytes of one record."""
+    return key.vectors * key.width * DTYPES[key.precision].itemsize
 
 
 def open_store(folder: Path, key: Key | None = None) -> FeatureStore:
@@ -183,6 +196,32 @@ def open_store(folder: Path, key: Key | None = None) -> FeatureStore:
     return FeatureStore(folder, there, layout)
 
 
-def write_card(folder: Path, key: Key, layout: Layout, made: dict[str, Any]) -> None:
-    """Begin a store. ``made`` is told to whoever looks into the folder, and not compared."""
-    write_json(folder / CARD, {"key": asdict(key), "layout": asdict(layout), "made": made})
+def begin_store(folder: Path, key: Key, manifest: Manifest, clips_per_block: int = 0) -> FeatureStore:
+    """The store of ``key`` in ``folder``, begun when there is none. To be called by one process at a time.
+
+    ``clips_per_block`` 0: chosen. Raises as `open_store` does, and SetupError when the folder cannot be written.
+    """
+    if not (folder / CARD).exists():
+        layout = Layout(clips_per_block) if clips_per_block else choose_layout(key)
+        write_json(folder / ROWS, rows_json(manifest))
+        # The card makes a folder a store, so it is written last.
+        write_json(
+            folder / CARD, {"key": asdict(key), "layout": asdict(layout), "made": {"kinelite": version("kinelite")}}
+        )
+    return open_store(folder, key)
+
+
+def choose_layout(key: Key) -> Layout:
+    """Blocks of about 8 MiB and at most 32 clips, at least 64 of them for processes to share and for kills to cost
+    little, where there are so many clips."""
+    by_size = BLOCK_BYTES // (key.views * record_bytes(key))
+    return Layout(max(1, min(by_size, -(-key.clips // FEWEST_BLOCKS), MOST_CLIPS)))
+
+
+def rows_json(manifest: Manifest) -> dict[str, Any]:
+    """The clips of a store, in its order."""
+    rows = [
+        {"path": row.path, "labels": row.labels, "split": row.split, "start_s": row.start_s, "end_s": row.end_s}
+        for row in manifest.rows
+    ]
+    return {"name": manifest.name, "tasks": manifest.tasks, "rows": rows}
