@@ -10,6 +10,7 @@ import json
 import os
 import zlib
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -203,12 +204,19 @@ def begin_store(folder: Path, key: Key, manifest: Manifest, clips_per_block: int
     """
     if not (folder / CARD).exists():
         layout = Layout(clips_per_block) if clips_per_block else choose_layout(key)
+        for left in (*folder.glob(f".{CARD}.*.tmp"), *folder.glob(f".{ROWS}.*.tmp")):
+            left.unlink(missing_ok=True)  # of a process that was killed while it wrote
         write_json(folder / ROWS, rows_json(manifest))
         # The card makes a folder a store, so it is written last.
         write_json(
             folder / CARD, {"key": asdict(key), "layout": asdict(layout), "made": {"kinelite": version("kinelite")}}
         )
     return open_store(folder, key)
+
+
+def write_card(folder: Path, key: Key, layout: Layout, made: Mapping[str, Any]) -> None:
+    """Write ``store.json``. ``made`` is for whoever looks into the folder; it is not compared."""
+    write_json(folder / CARD, {"key": asdict(key), "layout": asdict(layout), "made": made})
 
 
 def choose_layout(key: Key) -> Layout:
