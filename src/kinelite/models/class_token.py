@@ -14,6 +14,8 @@ from timm.layers.attention import Attention
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor
 
+from kinelite.models.pooling import Pool
+
 
 class ClassTokenBlock(Block):
     """timm's block with its weights, for the first token alone."""
@@ -38,13 +40,16 @@ class ClassTokenBlock(Block):
         return attn.proj_drop(attn.proj(attn.norm(mixed.transpose(1, 2).flatten(2))))
 
 
-def keep_class_token(encoder: Any) -> bool:
+def keep_class_token(encoder: Any, pool: Pool | None = None) -> bool:
     """Let the last block of a timm encoder compute its class token only, where nothing else is used of it.
+
+    That is where ``pool`` is token, or None and the encoder's own pooling is that.
 
     Names and weights stay. Returns False, and changes nothing, for encoders that pool patches or have other blocks.
     """
-    plain = type(encoder) is VisionTransformer and encoder.global_pool == "token" and encoder.attn_pool is None
-    if not plain or encoder.num_prefix_tokens < 1 or encoder.cls_token is None:
+    if type(encoder) is not VisionTransformer or encoder.attn_pool is not None:
+        return False
+    if (pool or encoder.global_pool) != "token" or encoder.num_prefix_tokens < 1 or encoder.cls_token is None:
         return False
     last = encoder.blocks[-1]
     if type(last) is not Block or type(last.attn) is not Attention or getattr(last.attn, "gate", None) is not None:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from kinelite.errors import SetupError, UsageError, unknown
 from kinelite.models.checkpoints.hub import mend
+from kinelite.models.pooling import Pool, set_pool
 from kinelite.models.sizes import check_patches
 
 MAX_DEFAULT_SIZE = 224
@@ -43,6 +44,8 @@ class EncoderPlan:
     """Changes to timm's model: patch_size, embed_dim, depth, num_heads, weight_init."""
     activation: str | None = None
     """timm's name of an activation other than the encoder's own; image weights fit all the same."""
+    pool: Pool | None = None
+    """What is used of the tokens; None: the encoder's own pooling."""
 
 
 def encoder_config(name: str) -> Any:
@@ -81,6 +84,7 @@ def build_encoder(plan: EncoderPlan) -> nn.Module:
     if not isinstance(patches, nn.Conv2d) or patches.kernel_size != patches.stride:
         raise _not_a_transformer(plan.name)
     check_patches(f"'{plan.name}'", plan.size, patches.kernel_size[0])
+    set_pool(encoder, plan.name, plan.pool)
     return encoder
 
 
@@ -121,6 +125,9 @@ def from_image(
     if kernel in state and state[kernel].shape[2:] != target[kernel].shape[2:]:
         return state, notes
     state = _as_timm_loads_it(state, plan, notes)
+    if plan.pool and any(name.startswith("attn_pool.") for name in state):
+        state = {name: tensor for name, tensor in state.items() if not name.startswith("attn_pool.")}
+        notes.append(f"attention pooling left out for net.pool {plan.pool}")
     if kernel in state and state[kernel].ndim == 4 and state[kernel].shape[1] * plan.tubelet == target[kernel].shape[1]:
         state[kernel] = inflate(state[kernel], plan.tubelet, plan.inflate)
         if plan.tubelet > 1:

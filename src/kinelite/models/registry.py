@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import fnmatch
+import functools
 import importlib
 import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from torch import nn
 
@@ -111,6 +112,10 @@ class Order:
             if option.name not in taken and getattr(self.net, option.name) != option.default:
                 takes = ", ".join(f"net.{name}" for name in taken) or "no net.* options"
                 raise UsageError(f"{self.card.name} has no net.{option.name}; it takes {takes}.")
+        for name, words in _choices().items():
+            if (value := getattr(self.net, name)) not in words:
+                known = ", ".join(word for word in words if word)
+                raise UsageError(f"net.{name} must be one of {known}; got {value!r}.")
         for name in ("drop_path", "dropout"):
             if not 0 <= (getattr(self.net, name) or 0) < 1:
                 raise UsageError(f"net.{name} must be from 0 to below 1; got {getattr(self.net, name)}.")
@@ -118,6 +123,17 @@ class Order:
             if (value := getattr(self.net, name)) is not None and value < 1:
                 raise UsageError(f"net.{name} must be 1 or more; got {value}.")
         return self.net
+
+
+@functools.cache
+def _choices() -> dict[str, tuple[str | None, ...]]:
+    """Words that fields of `NetConfig` may have. Flags are checked where they are read, what comes from Python here."""
+    found = {}
+    for name, hint in get_type_hints(NetConfig).items():
+        literals = [h for h in (hint, *get_args(hint)) if get_origin(h) is Literal]
+        if literals:
+            found[name] = (*get_args(literals[0]), *((None,) if type(None) in get_args(hint) else ()))
+    return found
 
 
 Build = Callable[[Order], nn.Module]

@@ -28,9 +28,10 @@ from kinelite.models.encoder import (
 )
 from kinelite.models.factorised import Factorised
 from kinelite.models.head import Head
+from kinelite.models.pooling import pooled
 from kinelite.models.registry import KINETICS400, KINETICS600, Card, Order, Score, register, register_family
 from kinelite.models.sizes import nearest
-from kinelite.models.temporal.transformer import TemporalTransformer
+from kinelite.models.temporal.parts import Sizes, build_temporal
 from kinelite.types import InputSpec
 
 VIVIT = "ViViT: A Video Vision Transformer, arXiv 2103.15691"
@@ -41,7 +42,7 @@ VIEWS = "32 frames, stride 2, 4 clips x 3 crops, 224 pixels"
 WHOLE = "with all tokens of the last block in space and in time, which compute the class token alone, with equal output"
 DEEP = {"temporal_layers": 24}
 """What the released ViViT-L of Kinetics has."""
-OPTIONS = ("encoder", "tubelet", "inflate", "temporal_layers", "drop_path", "dropout")
+OPTIONS = ("encoder", "tubelet", "inflate", "temporal", "temporal_layers", "pool", "drop_path", "dropout")
 
 
 class ViViTFE(Factorised):
@@ -65,7 +66,7 @@ class ViViTFE(Factorised):
             raise UsageError(f"This model takes {self.spec.size} x {self.spec.size} pixels and got {h} x {w}.")
         tubelets = video.reshape(b, c, t // self.tubelet, self.tubelet, h, w).transpose(1, 2)
         tokens = self.encoder.forward_features(tubelets.reshape(-1, c * self.tubelet, h, w))
-        return self.encoder.forward_head(tokens, pre_logits=True).reshape(b, t // self.tubelet, self.width)
+        return pooled(self.encoder, tokens, self.plan.pool).reshape(b, t // self.tubelet, self.width)
 
     def published_image(self) -> tuple[dict[str, Tensor], str] | None:
         """Weights of any timm encoder; None of a card that names none, but releases of the whole model.
@@ -99,15 +100,17 @@ def build(order: Order, encoder: str, *, tubelet: int, layers: int, scenic: bool
     if net.encoder:
         encoder, size, scenic, overrides = net.encoder, default_size(net.encoder), False, {}
     size = size if order.size is None else order.size
-    tubelet, layers = net.tubelet or tubelet, net.temporal_layers or layers
+    tubelet = net.tubelet or tubelet
     _check_frames(order.frames, tubelet)
     gelu = "gelu_tanh" if scenic else None
-    plan = EncoderPlan(encoder, tubelet, size, net.drop_path or 0.0, net.inflate, overrides, gelu)
+    plan = EncoderPlan(encoder, tubelet, size, net.drop_path or 0.0, net.inflate, overrides, gelu, net.pool)
     image = build_encoder(plan)
-    keep_class_token(image)
+    keep_class_token(image, net.pool)
     width, heads, mlp_width = _block_shape(image)
-    temporal = TemporalTransformer(
-        width,
+    features = 2 * width if net.pool == "both" else width
+    sizes = Sizes(
+        features=features,
+        width=width,
         heads=heads,
         layers=layers,
         tubelets=order.frames // tubelet,
@@ -115,10 +118,11 @@ def build(order: Order, encoder: str, *, tubelet: int, layers: int, scenic: bool
         drop_path=net.drop_path or 0.0,
         gelu="tanh" if scenic else "none",
     )
+    temporal = build_temporal(net, sizes)
     config = encoder_config(encoder)
     spec = replace(order.card.spec, frames=order.frames, size=size, mean=tuple(config.mean), std=tuple(config.std))
-    head = Head(width, order.heads, net.dropout or 0.0)
-    return ViViTFE(plan, encoder=image, temporal=temporal, head=head, spec=spec, width=width)
+    head = Head(temporal.width, order.heads, net.dropout or 0.0)
+    return ViViTFE(plan, encoder=image, temporal=temporal, head=head, spec=spec, width=features)
 
 
 @register(

@@ -9,13 +9,14 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from kinelite.errors import UsageError
 from kinelite.models.cnn import build_cnn, check_size
 from kinelite.models.encoder import default_size, encoder_config, without_classifier
 from kinelite.models.factorised import Factorised
 from kinelite.models.frames import frames_of
 from kinelite.models.head import Head
 from kinelite.models.registry import Card, Order, register, register_family
-from kinelite.models.temporal.transformer import TemporalTransformer
+from kinelite.models.temporal.parts import DEFAULT, Sizes, build_temporal
 from kinelite.types import InputSpec
 
 PAPER = "Video Transformer Network, arXiv 2102.00719; sized as in the lightweight benchmark, arXiv 2111.09641"
@@ -67,21 +68,26 @@ class VTN(Factorised):
 
 def build(order: Order, cnn: str) -> VTN:
     """The model of an order over a timm CNN; one named in ``order.net`` takes the variant's place, at its own size."""
-    net, size = order.only("encoder", "temporal_layers", "drop_path", "dropout"), order.spec.size
+    net, size = order.only("encoder", "temporal", "temporal_layers", "drop_path", "dropout"), order.spec.size
+    if net.drop_path and net.temporal not in (None, DEFAULT):
+        raise UsageError(f"net.drop_path needs net.temporal {DEFAULT}: {net.temporal} has no layers to drop.")
     if net.encoder:
         cnn, size = net.encoder, order.size or default_size(net.encoder)
     encoder, config = FrameEncoder(cnn), encoder_config(cnn)
     if net.encoder:
         check_size(encoder.image, cnn, size)
-    temporal = TemporalTransformer(
-        WIDTH,
+    sizes = Sizes(
+        features=WIDTH,
+        width=WIDTH,
         heads=HEADS,
-        layers=net.temporal_layers or LAYERS,
+        layers=LAYERS,
         tubelets=order.frames,
+        mlp_width=4 * WIDTH,
         drop_path=net.drop_path or 0.0,
     )
+    temporal = build_temporal(net, sizes)
     spec = replace(order.spec, size=size, mean=tuple(config.mean), std=tuple(config.std))
-    head = Head(WIDTH, order.heads, net.dropout or 0.0)
+    head = Head(temporal.width, order.heads, net.dropout or 0.0)
     image = cnn if config.hf_hub_id or config.url else ""
     return VTN(cnn, image, encoder=encoder, temporal=temporal, head=head, spec=spec, width=WIDTH)
 

@@ -13,7 +13,7 @@ from kinelite.config import OptimConfig
 
 # Positions, class tokens and 1-D parameters are offsets and scales; decaying them pulls towards nothing meaningful.
 _UNDECAYED = re.compile(
-    r"(^|\.)(pos_embed|time_embed|cls_token|reg_token|dist_token|positions|cls|relative_position_bias_table)$"
+    r"(^|\.)(pos_embed|time_embed|cls_token|reg_token|dist_token|positions|cls|query|latent|relative_position_bias_table)$"
 )
 
 
@@ -42,7 +42,7 @@ def _layer_of(name: str, depth: int) -> int:
     block = re.search(r"blocks\.(\d+)", name)
     if block:
         return int(block.group(1)) + 1
-    return depth - 1 if re.search(r"\.(norm|fc_norm)\.", name) else 0
+    return depth - 1 if re.search(r"\.(norm|fc_norm|attn_pool)\.", name) else 0
 
 
 def make_optimizer(model: nn.Module, config: OptimConfig, lr: float) -> torch.optim.Optimizer:

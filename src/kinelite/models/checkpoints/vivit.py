@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from kinelite.errors import UsageError
 from kinelite.models.checkpoints.layout import Layout, State
 from kinelite.models.registry import Release
+from kinelite.models.temporal.transformer import TemporalTransformer
 
 EPIC = {"noun": 300, "verb": 97}
 """Scenic's one classifier for Epic-Kitchens: first the nouns, then the verbs."""
@@ -60,6 +61,8 @@ def _tubelets(kernel: Float[Tensor, "t p q c d"]) -> Float[Tensor, "d ct p q"]:
 
 def _check_depth(model: Any, state: State) -> None:
     blocks = {name.split(".")[2] for name in state if name.startswith("temporal.blocks.")}
+    if not isinstance(model.temporal, TemporalTransformer):
+        raise UsageError("This checkpoint has a transformer over time and the model has none: leave net.temporal out.")
     own = len(model.temporal.blocks)
     if blocks and len(blocks) != own:
         raise UsageError(

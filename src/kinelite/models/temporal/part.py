@@ -41,3 +41,18 @@ class TemporalPart(nn.Module):
         if own is not None:
             name = f"{prefix}positions"
             fit_positions(state, name, own, notes, "temporal positions", "tubelets", self.others)
+
+
+def projection(features: int, width: int) -> nn.Module:
+    """A linear layer from the features to the width of a part; nothing where they are equal."""
+    return nn.Identity() if features == width else nn.Linear(features, width)
+
+
+def start_linear(module: nn.Module) -> None:
+    """Xavier uniform weights, of q, k and v apart, and zero biases, as in Scenic. For `nn.Module.apply`."""
+    if isinstance(module, nn.Linear):
+        parts = 3 if module.out_features == 3 * module.in_features else 1
+        for part in module.weight.chunk(parts):
+            nn.init.xavier_uniform_(part)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

@@ -11,7 +11,7 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from kinelite.models.class_token import ClassTokenBlock
-from kinelite.models.temporal.part import TemporalPart
+from kinelite.models.temporal.part import TemporalPart, projection, start_linear
 from kinelite.models.temporal.positions import POSITION_STD
 
 
@@ -32,11 +32,13 @@ class TemporalTransformer(TemporalPart):
         heads: int,
         layers: int,
         tubelets: int,
+        features: int | None = None,
         mlp_width: int | None = None,
         drop_path: float = 0.0,
         gelu: Literal["none", "tanh"] = "none",
     ) -> None:
         super().__init__(width)
+        self.project = projection(features or width, width)
         self.cls = nn.Parameter(torch.zeros(1, 1, width))
         self.positions = nn.Parameter(torch.empty(1, tubelets + 1, width).normal_(std=POSITION_STD))
         # Half a unit more: timm truncates width * ratio to an integer.
@@ -48,25 +50,17 @@ class TemporalTransformer(TemporalPart):
             kind(width, heads, drop_path=rate, **options) for kind, rate in zip(kinds, rates, strict=True)
         )
         self.norm = nn.LayerNorm(width, eps=1e-6)
-        self.apply(_init_linear)
+        self.apply(start_linear)
 
     @property
     def tubelets(self) -> int:
         """Length of the sequence that the positions are made for, in tubelets."""
         return self.positions.shape[1] - 1
 
-    def forward(self, features: Float[Tensor, "b n d"]) -> Float[Tensor, "b d"]:
+    def forward(self, features: Float[Tensor, "b n d_in"]) -> Float[Tensor, "b d"]:
         """The class token after the last norm. Raises UsageError for another number of tubelets than was built for."""
         self.check_tubelets(features.shape[1], self.tubelets)
-        tokens = torch.cat([self.cls.expand(features.shape[0], -1, -1), features], dim=1) + self.positions
+        tokens = torch.cat([self.cls.expand(features.shape[0], -1, -1), self.project(features)], dim=1) + self.positions
         for block in self.blocks:
             tokens = block(tokens)
         return self.norm(tokens)[:, 0]
-
-
-def _init_linear(module: nn.Module) -> None:
-    if isinstance(module, nn.Linear):
-        parts = 3 if module.out_features == 3 * module.in_features else 1
-        for part in module.weight.chunk(parts):
-            nn.init.xavier_uniform_(part)
-        nn.init.zeros_(module.bias)
