@@ -28,8 +28,9 @@ def _problem(device: torch.device) -> str:
     try:
         torch.compile(_double, backend=BACKEND)(torch.zeros(8, device=device))
     except Exception as error:  # a compiler can be missing, broken or not allowed to run in as many ways
+        # The first line says which backend failed, the second why.
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        return f"{type(error).__name__}: {lines[0][:120]}" if lines else type(error).__name__
+        return " ".join([f"{type(error).__name__}:", *lines[:2]])[:160]
     return ""
 
 

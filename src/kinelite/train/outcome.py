@@ -30,7 +30,7 @@ def write_record(job: Job, command: str, **result: Any) -> TrainRecord:
         trained_params=stages[-1]["trained_params"] if stages else None,
         params=_parameters(job),
         frames=stages[-1]["frames"] if stages else config.stages[-1].frames,
-        size=config.size,
+        size=config.stages[-1].size,
         epochs=sum(stage["epochs"] for stage in stages),
         batch=config.batch,
         precision=job.placement.precision,

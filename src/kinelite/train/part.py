@@ -20,8 +20,12 @@ from kinelite.models import Factorised, create_model
 from kinelite.models.weights import load_weights
 from kinelite.train.checkpoint import Checkpoint, join_optimizer
 from kinelite.train.chunks import choose_chunk
+from kinelite.train.compiled import compiled
 from kinelite.train.decoder import settled
+from kinelite.train.drop import drop_tokens
+from kinelite.train.halved import halve_frozen_weights
 from kinelite.train.optim import Ema, Schedule, make_optimizer
+from kinelite.train.recompute import recompute
 from kinelite.train.stage import Frozen, freeze, train_mode
 from kinelite.types import InputSpec
 
@@ -50,7 +54,7 @@ class Part:
 def build_model(config: TrainConfig, stage: Stage, tasks: dict[str, int]) -> tuple[Any, str]:
     """A model for a stage from --pretrained or --init, and a sentence on what was loaded."""
     torch.manual_seed(config.seed)
-    model: Any = create_model(config.model, heads=tasks, frames=stage.frames, size=config.size, net=config.net)
+    model: Any = create_model(config.model, heads=tasks, frames=stage.frames, size=_size(config, stage), net=config.net)
     notes = []
     if config.pretrained:
         notes.append(str(load_weights(model, config.pretrained)))
@@ -69,13 +73,27 @@ def check_stages(config: TrainConfig, manifest: Manifest) -> None:
     tasks = {name: len(classes) for name, classes in manifest.tasks.items()}
     for stage in config.stages:
         with torch.device("meta"):
-            model: Any = create_model(config.model, heads=tasks, frames=stage.frames, size=config.size, net=config.net)
+            model: Any = create_model(
+                config.model, heads=tasks, frames=stage.frames, size=_size(config, stage), net=config.net
+            )
             if stage.adapter:
                 _check_factorised(config, model)
                 model.add_adapter()
             if isinstance(model, Factorised):
                 choose_chunk(config.memory.chunk_frames, torch.device("cpu"), model.tubelet)
         freeze(model, stage.freeze)
+        _spare(model, config, stage)
+
+
+def _size(config: TrainConfig, stage: Stage) -> int | None:
+    return config.size if stage.size is None else stage.size
+
+
+def _spare(model: nn.Module, config: TrainConfig, stage: Stage) -> None:
+    """What saves memory and time inside the model, once it is known what trains."""
+    drop_tokens(model, stage.drop_tokens, config.model, stage.name)
+    if config.memory.recompute:
+        recompute(model, config.model)
 
 
 def _check_factorised(config: TrainConfig, model: object) -> None:
@@ -126,8 +144,14 @@ def build_part(
         load_weights(model, resume.model)
         origin = f"continued from {resume.path.name}"
     frozen = freeze(model, stage.freeze)
+    _spare(model, config, stage)
     optimizer = make_optimizer(model, config.optim, stage.lr or config.optim.lr)
-    forward, wrapped = fabric.setup(model, optimizer)
+    whole = model
+    if config.memory.compile:
+        whole, told = compiled(model, fabric.device)
+        origin = f"{origin}; {told}"
+    forward, wrapped = fabric.setup(whole, optimizer)
+    halve_frozen_weights(model, fabric)
     train_mode(model)
     ema = Ema(model, config.optim.ema) if config.optim.ema else None
     loader = _train_loader(config, manifest, stage, model.spec, number, fabric.device.type)
