@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +128,7 @@ def test_chunks_hold_whole_tubelets(asked: int, tubelet: int, frames: int) -> No
 def test_a_part_of_a_tubelet_is_refused_before_anything_runs(tmp_path: Path) -> None:
     config = recipes.sfa(data="motion:80", model="vivit_fe_nano", frames=8, size=32, out=tmp_path / "run")
     with pytest.raises(UsageError, match=r"--memory.chunk-frames 6 is no multiple.* 4 frames. Nearest: 4 or 8"):
-        kl.train(recipes.replace(config, memory=MemoryConfig(chunk_frames=6)))
+        kl.train(replace(config, memory=MemoryConfig(chunk_frames=6)))
 
 
 def test_the_bare_model_is_found_below_its_wrappers() -> None:

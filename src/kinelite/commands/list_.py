@@ -9,7 +9,8 @@ from typing import Any
 from kinelite.commands.list_models import list_models_verb
 from kinelite.errors import UsageError, unknown
 
-Rows = dict[str, str]
+Rows = dict[str, Any]
+"""Name -> what is printed beside it; fields where there are several."""
 
 
 def main(args: list[str]) -> dict[str, Any]:
@@ -35,7 +36,8 @@ def main(args: list[str]) -> dict[str, Any]:
         raise unknown(name.rstrip("s"), pattern, LISTS[name](), f"kinelite list {name}")
     width = max(map(len, rows))
     for row, text in rows.items():
-        print(f"{row:{width}}  {text}")
+        lines = [text] if isinstance(text, str) else [f"{k}: {v}" if k != "summary" else v for k, v in text.items()]
+        print(f"{row:{width}}  " + f"\n{'':{width}}  ".join(lines))
     return {name: rows}
 
 
@@ -46,9 +48,13 @@ def _datasets() -> Rows:
 
 
 def _recipes() -> Rows:
-    from kinelite.recipes import RECIPES
+    from kinelite.recipes import RECIPES, summary, told
 
-    return {name: " ".join((make.__doc__ or "").split("\n\n")[0].split()) for name, make in RECIPES.items()}
+    fields = {"cost": "Cost", "published": "Published"}
+    return {
+        name: {"summary": summary(make)} | {field: told(make, word) for field, word in fields.items()}
+        for name, make in RECIPES.items()
+    }
 
 
 def _policies() -> Rows:

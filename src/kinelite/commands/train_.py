@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from kinelite.cli import parse
-from kinelite.config import TrainConfig, from_json
+from kinelite.config import ClipConfig, NetConfig, TrainConfig, from_json
 from kinelite.errors import UsageError
-from kinelite.recipes import RECIPES, recipe
+from kinelite.recipes import RECIPES, recipe, summary
 from kinelite.records import TrainRecord
 
 
@@ -42,20 +42,33 @@ def read_config(args: list[str]) -> TrainConfig:
     make, flags = recipe(args[0]), args[1:]
     doc = (make.__doc__ or "").replace("\n    ", "\n")
     doc += "\n--config FILE starts from a saved config.json instead of the recipe's own values; flags change it."
-    # A recipe may depend on the model (lightweight: its learning rate), so the model is looked up before the defaults.
-    model = _flag(flags, "--model")
-    default = make(model=model) if model else make()
     if "--config" in flags:
         at = flags.index("--config")
         default = _saved(flags[at + 1] if at + 1 < len(flags) else "", args[0])
         flags = flags[:at] + flags[at + 2 :]
+    else:
+        default = make(**_looked_up(flags))
     return parse(TrainConfig, f"kinelite train {args[0]}", flags, default=default, description=doc)
 
 
+def _looked_up(flags: list[str]) -> dict[str, Any]:
+    """What recipes derive their defaults from, read before the flags as a whole are: the model's learning rate, the
+    values of the set, stages as shares of all epochs and frames. What is no number is left to the parser to refuse."""
+    found: dict[str, Any] = {name: _flag(flags, name) for name in ("data", "model")}
+    for name in ("frames", "epochs", "batch", "micro-batch"):
+        text = _flag(flags, name) or ""
+        found[name.replace("-", "_")] = int(text) if text.isdecimal() else None
+    policy, encoder = _flag(flags, "clips.policy"), _flag(flags, "net.encoder")
+    found |= {"clips": ClipConfig(policy=policy) if policy else None}
+    found |= {"net": NetConfig(encoder=encoder) if encoder else None}
+    return {name: value for name, value in found.items() if value is not None}
+
+
 def _flag(flags: list[str], name: str) -> str | None:
-    """The last value that was given to a flag, as ``--flag value`` or ``--flag=value``."""
-    spread = [part for flag in flags for part in (flag.split("=", 1) if flag.startswith(f"{name}=") else [flag])]
-    return next((b for a, b in reversed(list(pairwise(spread))) if a == name), None)
+    """The last value that was given to a flag, as ``--flag value`` or ``--flag=value``, with - or _ between words."""
+    spread = [part for flag in flags for part in (flag.split("=", 1) if flag.startswith("--") else [flag])]
+    wanted = f"--{name}"
+    return next((b for a, b in reversed(list(pairwise(spread))) if a.replace("_", "-") == wanted), None)
 
 
 def _saved(path: str, name: str) -> TrainConfig:
@@ -96,8 +109,7 @@ def _report(out: Path) -> Path:
 def _help() -> str:
     lines = []
     for name, make in RECIPES.items():
-        first = " ".join((make.__doc__ or "").split("\n\n")[0].split())
-        lines.append(f"  {name}\n      {first}")
+        lines.append(f"  {name}\n      {summary(make)}")
     return (
         "usage: kinelite train RECIPE [flags]\n\n"
         + "\n".join(lines)

@@ -8,6 +8,7 @@ from kinelite import recipes
 from kinelite.commands.train_ import read_config
 from kinelite.config import Stage, TrainConfig
 from kinelite.errors import UsageError
+from kinelite.recipes.basic import part_of
 
 
 @pytest.mark.parametrize("name", recipes.RECIPES)
@@ -88,3 +89,55 @@ def test_lightweight_trains_a_variant_as_its_family(model: str, lr: float, stage
 def test_all_rows_of_a_family_are_equal() -> None:
     for name, values in recipes.TABLE_6.items():
         assert recipes.table_6(f"{name.partition('_')[0]}_other") == values
+
+
+def test_the_command_line_gives_a_recipe_what_its_stages_follow() -> None:
+    config = read_config(["curriculum_a", "--frames", "32", "--epochs=9"])
+    assert [(s.frames, s.epochs) for s in config.stages] == [(8, 3), (16, 3), (None, 3)]
+    assert (config.frames, config.epochs) == (32, 9)
+    assert read_config(["sfa_short", "--epochs", "9", "--stages.0.epochs", "1"]).stages[0].epochs == 1
+
+
+def test_a_number_that_is_none_is_left_to_the_parser(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        read_config(["curriculum_a", "--frames", "many"])
+    assert "--frames" in capsys.readouterr().err
+
+
+def test_words_of_a_flag_are_joined_by_either_sign() -> None:
+    assert read_config(["sfa", "--micro_batch", "4"]).micro_batch == 4
+    assert read_config(["lightweight", "--model=x3d_xs", "--clips.policy", "none"]).clips.policy == "none"
+
+
+def test_the_kin_of_sfa() -> None:
+    assert recipes.sfa_short(epochs=9).stages == (
+        Stage("short", frames=8, epochs=3),
+        Stage("long", freeze=("encoder.*",), adapter=True),
+    )
+    assert recipes.sfa_long().stages == (Stage("long", freeze=("encoder.*",), adapter=True),)
+    assert recipes.sfa_unfrozen().stages == (Stage("short", frames=8), Stage("long"))
+    assert recipes.frozen_temporal().stages[0].freeze == ("temporal.*",)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "share", "of", "part"), [(30, 1, 3, 10), (3, 1, 3, 1), (1, 1, 3, 1), (0, 1, 3, 0), (9, 20, 30, 6)]
+)
+def test_a_share_of_the_epochs_is_whole_and_never_none(epochs: int, share: int, of: int, part: int) -> None:
+    assert part_of(epochs, share, of) == part
+
+
+@pytest.mark.parametrize("name", recipes.RECIPES)
+def test_docstrings_say_what_is_published(name: str) -> None:
+    assert recipes.told(recipes.recipe(name), "Published")
+    assert recipes.told(recipes.recipe(name), "Nothing") == ""
+
+
+def test_the_list_shows_cost_and_published_accuracy(capsys: pytest.CaptureFixture[str]) -> None:
+    from kinelite.commands.list_ import main
+
+    rows = main(["recipes", "sfa*"])["recipes"]
+    assert set(rows) == {name for name in recipes.RECIPES if name.startswith("sfa")}
+    assert rows["sfa"]["cost"].startswith("0.58")
+    out = capsys.readouterr().out
+    assert "cost: 0.58" in out
+    assert "published: 63.9 %" in out
