@@ -56,9 +56,10 @@ def check_config(config: TrainConfig) -> None:
         if not fits:
             below = f" and below {high:g}" if high else ""
             raise UsageError(f"--{name.replace('_', '-')} {value}: at least {low:g}{below} is possible.")
-    for name in ("pretrained", "init"):
+    for name in ("pretrained", "init", "temporal_init"):
         if getattr(config, name) == "":
-            raise UsageError(f"--{name} is empty. Name weights, or leave the flag out to start from random ones.")
+            flag = name.replace("_", "-")
+            raise UsageError(f"--{flag} is empty. Name weights, or leave the flag out to start from random ones.")
     if not config.stages:
         raise UsageError("A training run needs at least one stage.")
     looks = config.keep.select == "best" or config.keep.early_stop or config.optim.schedule == "plateau"

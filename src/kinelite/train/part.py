@@ -17,6 +17,7 @@ from kinelite.data.loader import ClipLoader, choose_workers, leave_cores, make_l
 from kinelite.data.manifest import Manifest
 from kinelite.errors import UsageError
 from kinelite.models import Factorised, create_model
+from kinelite.models.temporal.start import load_temporal
 from kinelite.models.weights import load_weights
 from kinelite.train.checkpoint import Checkpoint, join_optimizer
 from kinelite.train.chunks import choose_chunk
@@ -52,7 +53,7 @@ class Part:
 
 
 def build_model(config: TrainConfig, stage: Stage, tasks: dict[str, int]) -> tuple[Any, str]:
-    """A model for a stage from --pretrained or --init, and a sentence on what was loaded."""
+    """A model for a stage from --pretrained, --init and --temporal-init, and a sentence on what was loaded."""
     torch.manual_seed(config.seed)
     model: Any = create_model(config.model, heads=tasks, frames=stage.frames, size=_size(config, stage), net=config.net)
     notes = []
@@ -62,6 +63,8 @@ def build_model(config: TrainConfig, stage: Stage, tasks: dict[str, int]) -> tup
         # Not a Path for what is no folder: that would make one slash of the two in https://.
         source = str(Path(config.init) / "model.safetensors") if Path(config.init).is_dir() else config.init
         notes.append(str(load_weights(model, source, allow_new_head=True)))
+    if config.temporal_init:
+        notes.append(load_temporal(model, config.temporal_init))
     # After the weights: those of another project bring their own mean and standard deviation.
     model.spec = stage_spec(config, model.spec)
     return model, "; ".join(notes) or "random weights"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -45,7 +43,8 @@ class AttentiveProbe(TemporalPart):
         self.check_tubelets(features.shape[1], self.positions.shape[1])
         tokens = self.norm_features(self.project(features)) + self.positions
         query = self.query.expand(features.shape[0], -1, -1)
-        seen: Any = F.scaled_dot_product_attention(*map(self._heads, (query, self.keys(tokens), self.values(tokens))))
+        q, k, v = self._heads(query), self._heads(self.keys(tokens)), self._heads(self.values(tokens))
+        seen = F.scaled_dot_product_attention(q, k, v)
         query = query + seen.transpose(1, 2).flatten(2)
         return self.norm(query + self.mlp(self.norm_query(query)))[:, 0]
 
