@@ -19,6 +19,9 @@ from kinelite.commands.data_stats import StatsFlags
 from kinelite.commands.demo_ import DemoFlags
 from kinelite.commands.doctor_ import DoctorFlags
 from kinelite.commands.eval_ import EvalFlags
+from kinelite.commands.features_check import FeaturesCheckFlags
+from kinelite.commands.features_export import FeaturesExportFlags
+from kinelite.commands.features_make import FeaturesMakeFlags
 from kinelite.commands.info_ import InfoFlags
 from kinelite.commands.predict_ import PredictFlags
 from kinelite.commands.report_ import ReportFlags
@@ -33,6 +36,9 @@ VERB_FLAGS = {
     "report": ReportFlags,
     "data check": CheckFlags,
     "data stats": StatsFlags,
+    "features make": FeaturesMakeFlags,
+    "features check": FeaturesCheckFlags,
+    "features export": FeaturesExportFlags,
     "info": InfoFlags,
     "doctor": DoctorFlags,
     "demo": DemoFlags,
@@ -46,6 +52,10 @@ HELP = [
     ["data"],
     ["data", "check"],
     ["data", "stats"],
+    ["features"],
+    ["features", "make"],
+    ["features", "check"],
+    ["features", "export"],
     ["list"],
     ["info"],
     ["doctor"],

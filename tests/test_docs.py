@@ -54,6 +54,7 @@ def is_mention(words: list[str]) -> bool:
     """A verb named in prose, with its second word at most."""
     second = {
         "data": ("check", "stats", "prepare"),
+        "features": ("make", "check", "export"),
         "list": ("models", "datasets", "recipes", "policies"),
         "bench": ("input",),
     }

@@ -27,7 +27,7 @@ from kinelite.train.features.block import write_block
 from kinelite.train.features.claims import Claims
 from kinelite.train.features.key import Key
 from kinelite.train.features.room import check_room
-from kinelite.train.features.store import FeatureStore, begin_store
+from kinelite.train.features.store import FeatureStore, begin_store, missing_clips
 from kinelite.train.interrupted import Interrupted
 
 Progress = Callable[[int, int], None]
@@ -172,8 +172,7 @@ class _Pass:
         return stored
 
     def _done(self) -> int:
-        layout, clips = self.store.layout, self.store.clips
-        return clips - sum(len(layout.clips_of(block, clips)) for block in self.store.missing())
+        return self.store.clips - missing_clips(self.store.folder, self.store.key)
 
 
 def encoder_of(

@@ -197,6 +197,33 @@ def open_store(folder: Path, key: Key | None = None) -> FeatureStore:
     return FeatureStore(folder, there, layout)
 
 
+def store_folder(root: Path, split: str) -> Path:
+    """Where the store of a split lies below a folder of features."""
+    return root / split
+
+
+def stores_in(folder: Path) -> dict[str, FeatureStore]:
+    """Name -> store: of each split below ``folder``, or the one that ``folder`` itself is (named after it).
+
+    Raises UsageError when there is none.
+    """
+    if (folder / CARD).exists():
+        return {folder.name or "features": open_store(folder)}
+    found = sorted(path.parent for path in folder.glob(f"*/{CARD}"))
+    return {path.name: open_store(path) for path in found} or {"": open_store(folder)}
+
+
+def missing_clips(folder: Path, key: Key) -> int:
+    """How many clips a store of ``key`` in ``folder`` lacks: all of them when it was not begun.
+
+    Raises UsageError as `open_store` does when it is another store.
+    """
+    if not (folder / CARD).exists():
+        return key.clips
+    store = open_store(folder, key)
+    return sum(len(store.layout.clips_of(block, key.clips)) for block in store.missing())
+
+
 def begin_store(folder: Path, key: Key, manifest: Manifest, clips_per_block: int = 0) -> FeatureStore:
     """The store of ``key`` in ``folder``, begun when there is none. To be called by one process at a time.
 
