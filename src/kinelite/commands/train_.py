@@ -55,7 +55,7 @@ def _looked_up(flags: list[str]) -> dict[str, Any]:
     """What recipes derive their defaults from, read before the flags as a whole are: the model's learning rate, the
     values of the set, stages as shares of all epochs and frames. What is no number is left to the parser to refuse."""
     found: dict[str, Any] = {name: _flag(flags, name) for name in ("data", "model")}
-    for name in ("frames", "epochs", "batch", "micro-batch"):
+    for name in ("frames", "epochs", "batch", "micro-batch", "size"):
         text = _flag(flags, name) or ""
         found[name.replace("-", "_")] = int(text) if text.isdecimal() else None
     policy, encoder = _flag(flags, "clips.policy"), _flag(flags, "net.encoder")

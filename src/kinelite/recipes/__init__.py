@@ -25,6 +25,7 @@ from kinelite.recipes.basic import (
 from kinelite.recipes.cost import encoder_passes, relative_cost
 from kinelite.recipes.curricula import curriculum_a, curriculum_b, curriculum_c, curriculum_d, curriculum_e
 from kinelite.recipes.lightweight import TABLE_6, lightweight, table_6
+from kinelite.recipes.vivit import vivit, vivit_12gb, vivit_24gb, vivit_sfa, vivit_sfa_12gb, vivit_sfa_24gb
 
 Recipe = Callable[..., TrainConfig]
 
@@ -44,6 +45,12 @@ RECIPES: dict[str, Recipe] = {
         curriculum_c,
         curriculum_d,
         curriculum_e,
+        vivit,
+        vivit_sfa,
+        vivit_12gb,
+        vivit_24gb,
+        vivit_sfa_12gb,
+        vivit_sfa_24gb,
         lightweight,
     )
 }
@@ -97,4 +104,10 @@ __all__ = [
     "summary",
     "table_6",
     "told",
+    "vivit",
+    "vivit_12gb",
+    "vivit_24gb",
+    "vivit_sfa",
+    "vivit_sfa_12gb",
+    "vivit_sfa_24gb",
 ]

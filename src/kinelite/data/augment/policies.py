@@ -98,13 +98,16 @@ POLICIES: Mapping[str, Policy] = MappingProxyType(
         "vivit_moments": _VIVIT_COLOUR,
         "vivit_epic": replace(_VIVIT, layers=2, magnitude=15, ops="vivit"),
         "vivit_ssv2": replace(_VIVIT, layers=2, magnitude=20, ops="vivit"),
+        "vivit_ssv2_unmirrored": replace(_VIVIT, hflip=0.0, layers=2, magnitude=20, ops="vivit"),
         "vivit_something_else": _VIVIT,
+        "vivit_something_else_unmirrored": replace(_VIVIT, hflip=0.0),
         "randaugment": Policy(hflip=0.5, layers=2, magnitude=9),
     }
 )
 """none only resizes; flip also mirrors half of the clips, for small sets that train for few steps; lightweight_* are
 appendix B.3 (Kinetics-400), B.2 (Something-Something V2) and B.1 (EPIC-Kitchens-100); vivit_* are the columns of table
-7; randaugment is torchvision's with its default strength, after a mirror."""
+7, whose mirror changes the labels of the two Something sets: *_unmirrored leaves it out; randaugment is torchvision's
+with its default strength, after a mirror."""
 
 
 def policy(name: str) -> Policy:
