@@ -49,6 +49,8 @@ class Progress:
     skipped: int = 0
     """Clips that could not be decoded, counted once per epoch."""
     schedule: dict[str, float] = field(default_factory=dict)
+    features: dict[str, Any] = field(default_factory=dict)
+    """How this stage reads the features of its frozen encoder, as its record says; empty before that is known."""
     finished_stages: list[dict[str, Any]] = field(default_factory=list)
 
 

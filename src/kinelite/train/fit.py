@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from kinelite.data.loader import Batch
 from kinelite.errors import RunError
 from kinelite.train.chunks import model_input
 from kinelite.train.features.loader import FeatureBatch
+from kinelite.train.features.use import training_store
 from kinelite.train.job import Job
 from kinelite.train.mix import draw_mix, micro_batches
 from kinelite.train.part import Part, build_part
@@ -32,7 +34,9 @@ def fit(job: Job) -> Part:
     while True:
         began = time.perf_counter()
         job.memory.reset()
-        part, origin = build_part(config, job.training, job.fabric, p.stage, previous, resume)
+        part, origin = build_part(
+            config, job.training, job.fabric, p.stage, previous, resume, partial(training_store, job)
+        )
         resume = None
         job.announce(part, origin, trained_parameters(part.model))
         job.clock(began)

@@ -19,7 +19,9 @@ from kinelite.errors import DataError
 from kinelite.train.checkpoint import Checkpoint, Progress, list_checkpoints, save_checkpoint
 from kinelite.train.decoder import settled
 from kinelite.train.device import PeakMemory, Placement
-from kinelite.train.evaluate import numbers, score
+from kinelite.train.evaluate import Scores, numbers, score
+from kinelite.train.features.loader import FeatureBatch
+from kinelite.train.features.use import score_features, validation_features
 from kinelite.train.interrupted import Interrupted
 from kinelite.train.log import RunLog
 from kinelite.train.optim import set_lr
@@ -95,7 +97,7 @@ class Job:
         """Set the rate of this step."""
         set_lr(part.optimizer, lr)
 
-    def count_skipped(self, batch: Batch) -> None:
+    def count_skipped(self, batch: Batch | FeatureBatch) -> None:
         """Name each clip that cannot be decoded once, with the count. Raises DataError when there is no other left."""
         self.progress.skipped += len(batch.skipped)
         clips = len(self.training.rows)
@@ -188,25 +190,31 @@ class Job:
         if part.ema:
             part.ema.swap()
         part.model.eval()
-        workers = choose_workers(self.config.workers, self.placement.accelerator, len(self.validation.rows))
-        scores = score(
-            part.forward,
-            self.validation,
-            part.spec,
-            self.fabric.device,
-            batch=part.stage.micro_batch or 16,
-            workers=workers,
-            decoder=settled(self.config.clips.decoder),
-            limit_s=self.config.clips.limit_s,
-            chunk_frames=self.config.memory.chunk_frames,
-        )
-        found = numbers(scores, self.validation)
+        found = numbers(self._scores(part), self.validation)
         if self.config.keep.select == "best" and found["top1"] > self.progress.best:
             save_best(self.out, part)
         train_mode(part.model)
         if part.ema:
             part.ema.swap()
         return found
+
+    def _scores(self, part: Part) -> Scores:
+        batch = part.stage.micro_batch or 16
+        if part.stored:
+            part.held_out = part.held_out or validation_features(self, part.model, batch)
+            part.model.eval()
+            return score_features(part.forward, part.held_out, self.validation, self.fabric.device)
+        return score(
+            part.forward,
+            self.validation,
+            part.spec,
+            self.fabric.device,
+            batch=batch,
+            workers=choose_workers(self.config.workers, self.placement.accelerator, len(self.validation.rows)),
+            decoder=settled(self.config.clips.decoder),
+            limit_s=self.config.clips.limit_s,
+            chunk_frames=self.config.memory.chunk_frames,
+        )
 
     def finish_stage(self, part: Part) -> None:
         """Put the final weights in place, note what the stage was, and save the state that the next one starts from."""
@@ -229,11 +237,12 @@ class Job:
                 "froze": list(stage.freeze),
                 "top1": p.best if p.best >= 0 else None,
                 "peak_memory_gib": p.stage_peak_gib,
+                "features": p.features or None,
             }
         )
         self.log.stop()
         p.stage, p.epoch, p.batch, p.stage_step, p.stage_s, p.stage_peak_gib = p.stage + 1, 0, 0, 0, 0.0, 0.0
-        p.best, p.stale, p.stage_done = -1.0, 0, False
+        p.best, p.stale, p.stage_done, p.features = -1.0, 0, False, {}
         self.save(part)
 
     def stop_if_asked(self, part: Part) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,10 @@ from kinelite.train.compiled import compiled
 from kinelite.train.decoder import settled
 from kinelite.train.drop import drop_tokens
 from kinelite.train.halved import halve_frozen_weights
+from kinelite.train.features.choice import can_be_stored, check_choice
+from kinelite.train.features.loader import FeatureLoader, feature_loader
+from kinelite.train.features.store import FeatureStore
+from kinelite.train.features.tail import Tail
 from kinelite.train.optim import Ema, Schedule, make_optimizer
 from kinelite.train.recompute import recompute
 from kinelite.train.stage import Frozen, freeze, train_mode
@@ -39,13 +44,21 @@ class Part:
     model: nn.Module
     """The bare model; its state dict has the names that are saved."""
     forward: Any
-    """The model as Fabric runs it (precision, later several devices)."""
+    """What trains, as Fabric runs it (precision, later several devices): the model, or of a stage on stored features
+    what stands behind the encoder."""
     optimizer: Any
     schedule: Schedule
-    loader: ClipLoader
+    loader: ClipLoader | FeatureLoader
     ema: Ema | None
     frozen: Frozen
     spec: InputSpec
+    held_out: FeatureLoader | None = None
+    """Stored features of the validation clips, from the first evaluation on."""
+
+    @property
+    def stored(self) -> bool:
+        """Whether the stage reads stored features."""
+        return isinstance(self.loader, FeatureLoader)
 
     def state(self) -> dict[str, Tensor]:
         """Weights by name."""
@@ -74,6 +87,7 @@ def check_stages(config: TrainConfig, manifest: Manifest) -> None:
     """Raise UsageError for what any stage cannot build, before hours go into the ones ahead of it."""
     augmentation(config.clips.policy, manifest)
     tasks = {name: len(classes) for name, classes in manifest.tasks.items()}
+    storable: list[bool] = []
     for stage in config.stages:
         with torch.device("meta"):
             model: Any = create_model(
@@ -86,6 +100,8 @@ def check_stages(config: TrainConfig, manifest: Manifest) -> None:
                 choose_chunk(config.memory.chunk_frames, torch.device("cpu"), model.tubelet)
         freeze(model, stage.freeze)
         _spare(model, config, stage)
+        storable.append(can_be_stored(model))
+    check_choice(config, storable)
 
 
 def _size(config: TrainConfig, stage: Stage) -> int | None:
@@ -128,10 +144,12 @@ def build_part(
     number: int,
     previous: dict[str, Tensor] | None,
     resume: Checkpoint | None = None,
+    store_of: Callable[[nn.Module], FeatureStore | None] = lambda _: None,
 ) -> tuple[Part, str]:
     """Stage ``number`` ready to run, and a sentence on where its weights came from.
 
     ``previous`` are the weights of the stage before. With ``resume`` the stage continues at its checkpoint.
+    ``store_of`` is asked with the loaded and frozen model for stored features of the training clips to train on.
     """
     stage = config.stages[number]
     tasks = {name: len(classes) for name, classes in manifest.tasks.items()}
@@ -148,16 +166,22 @@ def build_part(
         origin = f"continued from {resume.path.name}"
     frozen = freeze(model, stage.freeze)
     _spare(model, config, stage)
+    store = store_of(model)
     optimizer = make_optimizer(model, config.optim, stage.lr or config.optim.lr)
-    whole = model
+    runs = Tail(model) if store else model
     if config.memory.compile:
-        whole, told = compiled(model, fabric.device)
+        runs, told = compiled(runs, fabric.device)
         origin = f"{origin}; {told}"
-    forward, wrapped = fabric.setup(whole, optimizer)
-    halve_frozen_weights(model, fabric)
+    forward, wrapped = fabric.setup(runs, optimizer)
+    if not store:
+        halve_frozen_weights(model, fabric)
     train_mode(model)
     ema = Ema(model, config.optim.ema) if config.optim.ema else None
-    loader = _train_loader(config, manifest, stage, model.spec, number, fabric.device.type)
+    if store:
+        seed, batch = stream_seed(config, number), stage.batch or config.batch
+        loader = feature_loader(store, manifest, batch, shuffle=True, seed=seed)
+    else:
+        loader = _train_loader(config, manifest, stage, model.spec, number, fabric.device.type)
     schedule = _schedule(config, stage, len(loader))
     if resume:
         wrapped.load_state_dict(join_optimizer(resume.optim, resume.optim_groups))
@@ -169,11 +193,15 @@ def build_part(
     return Part(stage, model, forward, wrapped, schedule, loader, ema, frozen, model.spec), origin
 
 
+def stream_seed(config: TrainConfig, number: int) -> int:
+    """Seed of what is drawn for the clips of a stage: each has its own, or stage 2 would see stage 1's draws again."""
+    return config.seed * 1000 + number
+
+
 def _train_loader(
     config: TrainConfig, manifest: Manifest, stage: Stage, spec: InputSpec, number: int, device: str
 ) -> ClipLoader:
-    # Each stage has its own stream, or stage 2 would see the draws of stage 1 again.
-    seed = config.seed * 1000 + number
+    seed = stream_seed(config, number)
     reading = Reading(
         spec, augmentation(config.clips.policy, manifest), seed=seed, decoder=settled(config.clips.decoder)
     )

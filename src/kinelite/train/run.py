@@ -216,8 +216,10 @@ def _conclude(job: Job, part: Part, held_out: Manifest, command: str) -> TrainRe
     part.model.eval()
     workers = choose_workers(config.workers, job.placement.accelerator, len(held_out.rows))
     batch = part.stage.micro_batch or 16
+    # Clips that the model will be given come as pixels, so that is what it is judged by.
+    forward = job.fabric.setup_module(part.model) if part.stored else part.forward
     found = evaluate(
-        part.forward,
+        forward,
         held_out,
         part.spec,
         job.fabric.device,

@@ -14,7 +14,7 @@ from kinelite.data.manifest import Manifest, Row
 from kinelite.train.features.block import block_name, write_block
 from kinelite.train.features.key import Key
 from kinelite.train.features.loader import FeatureLoader, drawn_phases, drawn_views, feature_loader
-from kinelite.train.features.store import FeatureStore, Layout, open_store, write_card
+from kinelite.train.features.store import FeatureStore, begin_store
 from kinelite.types import InputSpec
 
 CLIPS, TUBELETS, WIDTH = 10, 4, 3
@@ -37,8 +37,7 @@ def make(tmp_path: Path) -> MakeStore:
         key = Key(
             "w", "m", None, None, 2, WIDTH, InputSpec(2 * TUBELETS, 32), "d", CLIPS, views, phases, precision="fp16"
         )
-        write_card(tmp_path, key, Layout(4), {})
-        found = open_store(tmp_path, key)
+        found = begin_store(tmp_path, key, manifest(), 4)
         for number in range(3):
             clips = found.layout.clips_of(number, CLIPS)
             name = f"{key.digest()}.{number}"
