@@ -25,11 +25,11 @@ from kinelite.train.chunks import choose_chunk
 from kinelite.train.compiled import compiled
 from kinelite.train.decoder import settled
 from kinelite.train.drop import drop_tokens
-from kinelite.train.halved import halve_frozen_weights
 from kinelite.train.features.choice import can_be_stored, check_choice
 from kinelite.train.features.loader import FeatureLoader, feature_loader
 from kinelite.train.features.store import FeatureStore
 from kinelite.train.features.tail import Tail
+from kinelite.train.halved import halve_frozen_weights
 from kinelite.train.optim import Ema, Schedule, make_optimizer
 from kinelite.train.recompute import recompute
 from kinelite.train.stage import Frozen, freeze, train_mode
