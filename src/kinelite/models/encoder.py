@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 import sys
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -213,7 +214,9 @@ def _as_timm_loads_it(state: dict[str, Tensor], plan: EncoderPlan, notes: list[s
     if convert is None:
         return state
     try:
-        converted = dict(convert(dict(state), image))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of torch, on how timm interpolates the tables of BEiT
+            converted = dict(convert(dict(state), image))
     except Exception:  # weights of another model; the caller's comparison says what differs
         return state
     for key, value in converted.items():
