@@ -110,6 +110,17 @@ def test_weights_of_another_size_are_resampled_as_timm_does(name: str, tmp_path:
 
 
 @encoders
+def test_a_whole_model_of_another_size_is_resampled_like_image_weights(name: str) -> None:
+    """As between stages of other sizes."""
+    large, model, wanted = small(name, 4), small(name), small(name)
+    load_weights(large, image_model(name, 4).state_dict())
+    load_weights(wanted, image_model(name, 4).state_dict())
+    load_weights(model, large.state_dict())
+    for key, tensor in wanted.encoder.state_dict().items():
+        torch.testing.assert_close(model.encoder.state_dict()[key], tensor, atol=1e-5, rtol=1e-5, msg=key)
+
+
+@encoders
 def test_adapter_parts_and_every_parameter_learn(name: str) -> None:
     model = small(name, patches=2, temporal="probe")
     model.add_adapter()

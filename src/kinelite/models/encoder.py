@@ -18,6 +18,7 @@ import timm
 import torch
 from jaxtyping import Float
 from timm.layers.pos_embed import resample_abs_pos_embed
+from timm.layers.pos_embed_rel import resize_rel_pos_bias_table
 from torch import Tensor, nn
 
 from kinelite.errors import SetupError, UsageError, unknown
@@ -89,6 +90,18 @@ def build_encoder(plan: EncoderPlan) -> nn.Module:
     return encoder
 
 
+def block_shape(encoder: Any) -> tuple[int, int, int]:
+    """Width, heads and MLP width for the temporal transformer: the encoder's own wherever it has plain blocks."""
+    width = int(getattr(encoder, "head_hidden_size", None) or encoder.num_features)
+    block = next(iter(getattr(encoder, "blocks", ())), None)
+    heads = getattr(getattr(block, "attn", None), "num_heads", 0) or max(width // 64, 1)
+    wide, narrow = (getattr(getattr(block, "mlp", None), layer, None) for layer in ("fc1", "fc2"))
+    mlp_width = 4 * width
+    if isinstance(wide, nn.Linear) and isinstance(narrow, nn.Linear) and wide.out_features == narrow.in_features:
+        mlp_width = wide.out_features
+    return width, heads if width % heads == 0 else 1, mlp_width
+
+
 def inflate(
     weight: Float[Tensor, "d c p q"], tubelet: int, mode: Literal["central", "average"]
 ) -> Float[Tensor, "d c_tubelet p q"]:
@@ -158,8 +171,10 @@ def start_with_sine_positions(encoder: nn.Module) -> None:
 def resize_spatial_positions(state: dict[str, Tensor], encoder: Any, notes: list[str]) -> None:
     """Positions of a whole model's encoder for another number of patches, in place, as timm resamples them.
 
-    The grid that they were made for must be square; anything else is left for the comparison of shapes.
+    Learned ones, and BEiT's tables by relative position. The grid that they were made for must be square; anything else
+    is left for the comparison of shapes.
     """
+    _resize_tables(state, encoder, notes)
     name, own = "encoder.pos_embed", encoder.state_dict().get("pos_embed")
     given = state.get(name)
     if given is None or own is None or given.ndim != 3 or given.shape == own.shape or given.shape[2] != own.shape[2]:
@@ -170,6 +185,24 @@ def resize_spatial_positions(state: dict[str, Tensor], encoder: Any, notes: list
     if patches > 0 and math.isqrt(patches) ** 2 == patches:
         state[name] = resample_abs_pos_embed(given, [rows, columns], num_prefix_tokens=others)
         notes.append(f"spatial positions resampled from {patches} to {rows * columns} patches")
+
+
+def _resize_tables(state: dict[str, Tensor], encoder: Any, notes: list[str]) -> None:
+    changed = 0
+    for name, own in encoder.state_dict().items():
+        given = state.get(f"encoder.{name}")
+        if not name.endswith(".relative_position_bias_table") or given is None or given.shape == own.shape:
+            continue
+        window = encoder.get_submodule(name.rpartition(".")[0]).window_size
+        # Three entries beside those of pairs of patches are of the class token.
+        if given.ndim != 2 or given.shape[1] != own.shape[1] or math.isqrt(len(given) - 3) ** 2 != len(given) - 3:
+            continue
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of torch, on how timm interpolates
+            state[f"encoder.{name}"] = resize_rel_pos_bias_table(given, tuple(window), tuple(own.shape))
+        changed += 1
+    if changed:
+        notes.append(f"{changed} tables of relative positions resampled")
 
 
 def hub_weights(plan: EncoderPlan) -> dict[str, Tensor]:

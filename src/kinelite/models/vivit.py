@@ -11,13 +11,14 @@ from dataclasses import replace
 from typing import Any
 
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from kinelite.errors import UsageError
 from kinelite.models.checkpoints.vivit import EPIC, SCENIC, UNFACTORISED, scenic_release
 from kinelite.models.class_token import keep_class_token
 from kinelite.models.encoder import (
     EncoderPlan,
+    block_shape,
     build_encoder,
     default_size,
     encoder_config,
@@ -106,7 +107,7 @@ def build(order: Order, encoder: str, *, tubelet: int, layers: int, scenic: bool
     plan = EncoderPlan(encoder, tubelet, size, net.drop_path or 0.0, net.inflate, overrides, gelu, net.pool)
     image = build_encoder(plan)
     keep_class_token(image, net.pool)
-    width, heads, mlp_width = _block_shape(image)
+    width, heads, mlp_width = block_shape(image)
     features = 2 * width if net.pool == "both" else width
     sizes = Sizes(
         features=features,
@@ -283,18 +284,6 @@ def _any_card(encoder: str) -> Card:
 def any_encoder(order: Order) -> ViViTFE:
     """ViViT-FE over the timm encoder that the name carries."""
     return build(order, order.net.encoder or "", tubelet=2, layers=4)
-
-
-def _block_shape(encoder: Any) -> tuple[int, int, int]:
-    """Width, heads and MLP width for the temporal transformer: the encoder's own wherever it has plain blocks."""
-    width = int(getattr(encoder, "head_hidden_size", None) or encoder.num_features)
-    block = next(iter(getattr(encoder, "blocks", ())), None)
-    heads = getattr(getattr(block, "attn", None), "num_heads", 0) or max(width // 64, 1)
-    wide, narrow = (getattr(getattr(block, "mlp", None), layer, None) for layer in ("fc1", "fc2"))
-    mlp_width = 4 * width
-    if isinstance(wide, nn.Linear) and isinstance(narrow, nn.Linear) and wide.out_features == narrow.in_features:
-        mlp_width = wide.out_features
-    return width, heads if width % heads == 0 else 1, mlp_width
 
 
 def _check_frames(frames: int, tubelet: int) -> None:
