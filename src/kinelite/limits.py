@@ -60,6 +60,11 @@ def check_config(config: TrainConfig) -> None:
         if getattr(config, name) == "":
             flag = name.replace("_", "-")
             raise UsageError(f"--{flag} is empty. Name weights, or leave the flag out to start from random ones.")
+    if config.recipe == "sfa_long" and not config.init:
+        raise UsageError(
+            "Recipe 'sfa_long' goes on from a run: --init RUN. Without one it is another experiment, ablation III "
+            "of the paper: kinelite train frozen"
+        )
     if not config.stages:
         raise UsageError("A training run needs at least one stage.")
     looks = config.keep.select == "best" or config.keep.early_stop or config.optim.schedule == "plateau"
