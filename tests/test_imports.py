@@ -26,11 +26,12 @@ ALLOWED = {
     "report": {"records", "errors", "config"},
     "doctor": BASE | {"data"},
     "train": BASE | {"limits", "lock", "models", "data"},
+    "plan": BASE | {"limits", "recipes", "models", "data", "train"},
     "bench": BASE | {"models", "data", "train"},
     "cli": {"errors", ""},
     "__main__": {"cli"},
-    "commands": BASE | {"cli", "recipes", "models", "data", "train", "bench", "report", "doctor"},
-    "": {"recipes", "models", "data", "report", "train"},
+    "commands": BASE | {"cli", "recipes", "models", "data", "train", "plan", "bench", "report", "doctor"},
+    "": {"recipes", "models", "data", "report", "train", "plan"},
 }
 HEAVY = {"torch", "cv2", "av", "matplotlib", "timm", "torchmetrics", "lightning_fabric"}
 LIGHT_ROOMS = {"types", "errors", "config", "limits", "records", "recipes", "cli", "__main__", "", "doctor"}
