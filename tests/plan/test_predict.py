@@ -62,7 +62,7 @@ def test_a_gpu_never_holds_the_scores_of_attention(precision: Any) -> None:
 def test_sixteen_bits_halve_what_is_kept_but_for_norms() -> None:
     config = conventional(model="vivit_fe_ti", frames=16, size=64)
     full, half = (
-        predict(work(config, target="cuda", precision=precision)).peak.parts_bytes["activations"]
+        predict(work(config, batch=16, target="cuda", precision=precision)).peak.parts_bytes["activations"]
         for precision in ("fp32", "bf16")
     )
     assert 0.5 * full < half < 0.8 * full

@@ -9,18 +9,22 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Int64, UInt8
+from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
 from kinelite.config import Stage, TrainConfig
+from kinelite.models import Factorised
 from kinelite.plan.cuda import AsOnCuda
 from kinelite.plan.track import Tracker
+from kinelite.train.chunks import choose_chunk, clip_logits, model_input
+from kinelite.train.halved import halve_frozen
 from kinelite.train.mix import draw_mix, micro_batches
 from kinelite.train.optim import Ema, make_optimizer
-from kinelite.train.part import build_model
-from kinelite.train.stage import freeze, train_mode
-from kinelite.train.step import mixed_video, normalise, piece_loss, task_logits
+from kinelite.train.part import build_model, spare
+from kinelite.train.stage import freeze, frozen_encoder, train_mode
+from kinelite.train.step import piece_loss, task_logits
 
+Inputs = UInt8[Tensor, "b c t h w"] | Float[Tensor, "b n d"]
 Mode = Literal["train", "inference"]
 TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -42,6 +46,8 @@ class Work:
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     target: Literal["cpu", "cuda"] = "cpu"
     """Whose choice of kernels, and whose allocator."""
+    stored: bool = False
+    """The stage reads stored features: there is no encoder."""
 
 
 @dataclass
@@ -71,11 +77,17 @@ def build(work: Work) -> nn.Module:
     if work.stage.adapter:
         model.add_adapter()
     freeze(model, work.stage.freeze)
+    spare(model, config, work.stage)
+    if work.stored:
+        model.encoder = nn.Identity()
     return model
 
 
 def prepare(work: Work, model: nn.Module) -> Ready:
     """The model in the mode of the work, with an optimiser when it trains."""
+    half = TYPES.get(work.precision)
+    if half and work.target == "cuda" and isinstance(model, Factorised) and (frozen_encoder(model)):
+        halve_frozen(model, half)
     if work.mode == "inference":
         return Ready(model.eval(), None, None)
     train_mode(model)
@@ -86,52 +98,67 @@ def prepare(work: Work, model: nn.Module) -> Ready:
     return Ready(model, optimizer, Ema(model, work.config.optim.ema) if work.config.optim.ema else None)
 
 
-def blank_batch(work: Work, model: Any) -> tuple[UInt8[Tensor, "b c t h w"], Int64[Tensor, "b tasks"]]:
-    """Frames and labels as the loader gives them."""
+def blank_batch(work: Work, model: Any) -> tuple[Inputs, Int64[Tensor, "b tasks"]]:
+    """Frames, or stored features, and labels as the loader gives them."""
     spec = model.spec
-    frames = torch.zeros(work.batch, 3, spec.frames, spec.size, spec.size, dtype=torch.uint8)
-    return frames, torch.zeros(work.batch, len(work.classes), dtype=torch.int64)
+    labels = torch.zeros(work.batch, len(work.classes), dtype=torch.int64)
+    if work.stored:
+        return torch.zeros(work.batch, spec.frames // model.tubelet, model.width, dtype=torch.float16), labels
+    return torch.zeros(work.batch, 3, spec.frames, spec.size, spec.size, dtype=torch.uint8), labels
 
 
 def run(
     work: Work,
     ready: Ready,
-    frames: UInt8[Tensor, "b c t h w"],
+    inputs: Inputs,
     labels: Int64[Tensor, "b tasks"],
     tracker: Tracker | None = None,
 ) -> None:
     """One step. With a ``tracker``, say along the way what tensors are for."""
     if work.mode == "inference":
-        _infer(work, ready, frames, tracker)
+        _infer(work, ready, inputs)
     else:
-        _train(work, ready, frames, labels, tracker)
+        _train(work, ready, inputs, labels, tracker)
 
 
-def _infer(work: Work, ready: Ready, frames: Tensor, tracker: Tracker | None) -> None:
+class Forward:
+    """A model as Fabric runs it: under autocast, results in fp32. On the way, its input is named to the tracker."""
+
+    def __init__(self, work: Work, model: nn.Module, tracker: Tracker | None) -> None:
+        self.module, self._work, self._tracker = model, work, tracker
+
+    def __call__(self, inputs: Tensor, **options: Any) -> Any:
+        """What the model makes of a video or of features."""
+        if self._tracker:
+            self._tracker.know([inputs], "inputs")
+        with _precision(self._work):
+            found = self.module(inputs, **options)
+        return found.float() if isinstance(found, Tensor) else {task: x.float() for task, x in found.items()}
+
+
+def _chunk(work: Work, model: Any) -> int:
+    """Frames that a frozen encoder sees at a time on the target."""
+    if not isinstance(model, Factorised):
+        return work.config.memory.chunk_frames
+    return choose_chunk(work.config.memory.chunk_frames, torch.device(work.target), model.tubelet)
+
+
+def _infer(work: Work, ready: Ready, frames: Tensor) -> None:
+    forward = Forward(work, ready.model, None)
     with torch.no_grad():
-        video = normalise(frames, ready.model.spec, torch.device("cpu"))
-        if tracker:
-            tracker.know([video], "inputs")
-        with _precision(work):
-            logits = ready.model(video)
+        logits = clip_logits(forward, frames, ready.model.spec, torch.device("cpu"), _chunk(work, ready.model))
         _ = [values.float() for values in task_logits(logits)]
 
 
-def _train(work: Work, ready: Ready, frames: Tensor, labels: Tensor, tracker: Tracker | None) -> None:
-    optim, model = work.config.optim, ready.model
+def _train(work: Work, ready: Ready, inputs: Tensor, labels: Tensor, tracker: Tracker | None) -> None:
+    optim, spec, chunk = work.config.optim, ready.model.spec, _chunk(work, ready.model)
     # Mixup holds two videos and a cuboid one: where a step may draw either, the larger counts.
     optim = replace(optim, cutmix=0.0) if optim.mixup else optim
-    clips = len(frames)
-    mix = draw_mix(optim, (clips, *frames.shape[2:]), np.random.default_rng(0))
-    total = torch.zeros(())
-    for piece in micro_batches(frames, labels, work.micro_batch, mix):
-        video = mixed_video(piece, model.spec, torch.device("cpu"))
-        if tracker:
-            tracker.know([video], "inputs")
-        with _precision(work):
-            logits = model(video)
-        del video
-        loss = piece_loss(logits, piece, optim.label_smoothing) / clips
+    mix = draw_mix(optim, (len(inputs), *inputs.shape[2:]), np.random.default_rng(0))
+    forward, total = Forward(work, ready.model, tracker), torch.zeros(())
+    for piece in micro_batches(inputs, labels, work.micro_batch, mix):
+        logits = forward(model_input(forward, piece, spec, torch.device("cpu"), chunk))
+        loss = piece_loss(logits, piece, optim.label_smoothing) / len(inputs)
         if tracker:
             tracker.keep_as("activations", ("weights", "gradients", "optimizer", "buffers", "inputs", "elsewhere"))
         loss.backward()

@@ -83,7 +83,7 @@ class Tracker(TorchDispatchMode):
             total += sign * block.size_bytes
             if total > largest:
                 largest, at = total, i
-        parts = dict.fromkeys(PARTS, 0)
+        parts: dict[str, int] = dict.fromkeys(PARTS, 0)
         for block, sign, _ in self._events[: at + 1]:
             if block.size_bytes:
                 parts[block.part] += sign * block.size_bytes

@@ -99,7 +99,7 @@ def check_stages(config: TrainConfig, manifest: Manifest) -> None:
             if isinstance(model, Factorised):
                 choose_chunk(config.memory.chunk_frames, torch.device("cpu"), model.tubelet)
         freeze(model, stage.freeze)
-        _spare(model, config, stage)
+        spare(model, config, stage)
         storable.append(can_be_stored(model))
     check_choice(config, storable)
 
@@ -108,7 +108,7 @@ def _size(config: TrainConfig, stage: Stage) -> int | None:
     return config.size if stage.size is None else stage.size
 
 
-def _spare(model: nn.Module, config: TrainConfig, stage: Stage) -> None:
+def spare(model: nn.Module, config: TrainConfig, stage: Stage) -> None:
     """What saves memory and time inside the model, once it is known what trains."""
     drop_tokens(model, stage.drop_tokens, config.model, stage.name)
     if config.memory.recompute:
@@ -165,7 +165,7 @@ def build_part(
         load_weights(model, resume.model)
         origin = f"continued from {resume.path.name}"
     frozen = freeze(model, stage.freeze)
-    _spare(model, config, stage)
+    spare(model, config, stage)
     store = store_of(model)
     optimizer = make_optimizer(model, config.optim, stage.lr or config.optim.lr)
     runs = Tail(model) if store else model
