@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
+import weakref
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from kinelite.data.dataset import ClipDataset, Key, Reading
+from kinelite.data.dataset import ClipDataset, Key, Reading, Sample
 from kinelite.data.loader import Batch, ClipLoader, EpochBatches, choose_workers, collate, leave_cores, make_loader
-from kinelite.data.manifest import Manifest
+from kinelite.data.manifest import Manifest, Row
 from kinelite.data.sets import load_set
 from kinelite.types import InputSpec
 
@@ -129,3 +131,32 @@ def test_a_model_on_the_cpu_gets_the_cores_that_workers_leave(monkeypatch: pytes
             assert torch.get_num_threads() == expected
     finally:
         torch.set_num_threads(before)
+
+
+def test_a_single_sample_in_its_own_memory_is_not_copied_and_one_of_a_pool_is() -> None:
+    own = np.zeros((1, 3, 2, 4, 4), np.uint8)
+    batch = collate([Sample(0, own, (1,))])
+    assert batch.frames is not None
+    assert np.shares_memory(batch.frames.numpy(), own)
+    slot = np.zeros((2, 1, 3, 2, 4, 4), np.uint8)
+    batch = collate([Sample(0, slot[0], (1,))])
+    assert batch.frames is not None
+    assert not np.shares_memory(batch.frames.numpy(), slot)
+
+
+def test_nothing_of_a_batch_lives_on_while_the_next_one_is_read() -> None:
+    gone: list[bool] = []
+    last: list[weakref.ref[Any]] = []
+
+    class Watching(ClipDataset):
+        def __getitem__(self, key: Key | int) -> Sample:
+            gone.extend(ref() is None for ref in last)
+            frames = np.zeros(self.reading.shape, np.uint8)
+            last[:] = [weakref.ref(frames)]
+            return Sample(key.index if isinstance(key, Key) else key, frames, (0,))
+
+    rows = tuple(Row(f"{i}.mp4", (0,), "train") for i in range(4))
+    watching = Watching(Manifest("x", {"label": ("a", "b")}, rows), Reading(InputSpec(2, 4)))
+    for batch in make_loader(watching, 1, shuffle=False, workers=0):
+        del batch
+    assert gone == [True] * 3

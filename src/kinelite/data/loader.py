@@ -78,7 +78,10 @@ class ClipLoader:
         for samples in read:
             batch = self._batch(samples)
             self.wait_s += time.perf_counter() - began
+            # A long clip is large: none of it may live on here while the next one is read.
+            del samples
             yield batch
+            del batch
             began = time.perf_counter()
 
     def close(self) -> None:
@@ -104,10 +107,13 @@ class ClipLoader:
 
 
 def collate(samples: list[Sample], pin: bool = False) -> Batch:
-    """A batch of the samples that could be read, and the others' reasons. Frames are copied; ``pin`` locks the copy."""
+    """A batch of the samples that could be read, and the others' reasons. Frames are copied, but for those of a single
+    sample in memory of its own; ``pin`` locks the copy."""
     good = [s for s in samples if s.frames is not None]
     frames = None
-    if good and good[0].frames is not None:
+    if len(good) == 1 and good[0].frames is not None and good[0].frames.flags.owndata and not pin:
+        frames = torch.from_numpy(good[0].frames)[None]
+    elif good and good[0].frames is not None:
         frames = torch.empty((len(good), *good[0].frames.shape), dtype=torch.uint8, pin_memory=pin)
         for target, sample in zip(frames.numpy(), good, strict=True):
             target[:] = sample.frames

@@ -21,7 +21,7 @@ from kinelite.train.stage import frozen_encoder
 from kinelite.train.step import mixed_features, mixed_video, normalise
 from kinelite.types import InputSpec
 
-CHUNK_FRAMES = {"cpu": 32, "mps": 64, "cuda": 128}
+CHUNK_FRAMES = {"cpu": 16, "mps": 64, "cuda": 128}
 """Frames at a time where nothing else is asked for: enough to keep such a device busy, little beside the weights."""
 
 
@@ -36,7 +36,7 @@ def choose_chunk(asked: int, device: torch.device, tubelet: int) -> int:
         raise UsageError(
             f"--memory.chunk-frames {asked} is no multiple of the tubelet, {tubelet} frames. Nearest: {near}."
         )
-    return asked or max(tubelet, CHUNK_FRAMES.get(device.type, 32) // tubelet * tubelet)
+    return asked or max(tubelet, CHUNK_FRAMES.get(device.type, 16) // tubelet * tubelet)
 
 
 def encode_in_chunks(

@@ -77,6 +77,7 @@ def score(
                 found[task].append(values.float().cpu().unflatten(0, (count, view_count)).mean(1))
             labels.append(clips.labels)
             indices += clips.indices
+        del clips  # before the next batch is read
         if tick:
             tick(len(indices) + len(skipped))
     empty = [torch.empty(0, len(names)) for names in manifest.tasks.values()]

@@ -50,6 +50,7 @@ def fit(job: Job) -> Part:
                 loss, norm = train_step(job, part, batch)
                 p.batch, p.stage_step, p.step = p.batch + 1, p.stage_step + 1, p.step + 1
                 job.count_skipped(batch)
+                del batch  # before the next one is read
                 began = job.clock(began)
                 if job.log_due(part):
                     job.log_step(part, loss, lr, norm)
