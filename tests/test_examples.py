@@ -177,3 +177,24 @@ def test_a_model_and_a_set_as_the_page_adds_them(clip_folder: Path, tmp_path: Pa
     assert trained.record.stages[1]["froze"] == ["encoder.*"]
     assert trained.record.trained_params < trained.record.params
     assert kl.predict(trained, clips[:1])[0].labels["label"][0]["label"] in {"moves_right", "moves_down"}
+
+
+def test_flat_memory(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    small = ["--model", "vivit_fe_nano", "--size", "32", "--device", "cpu"]
+    run("flat_memory.py", tmp_path / "memory", *small, "--frames", "8")
+    record = json.loads((tmp_path / "memory/online-8.json").read_text())
+    assert (record["frames"], record["status"], record["batch"]) == (8, "ok", 1)
+    assert "1.000 of the first" in capsys.readouterr().out
+    assert [path.name for path in (tmp_path / "memory").iterdir()] == ["online-8.json"]
+
+
+def test_stage1_savings(clip_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ways = ["drop 0.5", "small first", "third", "recompute"]
+    run("stage1_savings.py", f"folder:{clip_folder}", tmp_path, *TINY, "--epochs", 2, "--ways", *ways)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line[:12].strip() for line in lines if line[:12].strip() in ways] == ways
+    records = {way: json.loads((tmp_path / way.replace(" ", "-") / "record.json").read_text()) for way in ways}
+    assert [stage["epochs"] for stage in records["small first"]["stages"]] == [1, 1, 2]
+    assert records["third"]["stages"][0]["epochs"] == 1
+    assert records["drop 0.5"]["config"]["stages"][0]["drop_tokens"] == 0.5
+    assert records["recompute"]["config"]["memory"]["recompute"]

@@ -50,7 +50,9 @@ def varied(config: TrainConfig, way: str) -> TrainConfig:
         return replace(config, stages=(replace(short, drop_tokens=float(way.split()[1])), long))
     if way == "small first":
         # Half of the side for the first two thirds: a quarter of the pixels.
-        early = Stage("short, small", frames=short.frames, size=(config.size or 224) // 2, epochs=config.epochs * 2 // 3)
+        early = Stage(
+            "short, small", frames=short.frames, size=(config.size or 224) // 2, epochs=config.epochs * 2 // 3
+        )
         return replace(config, stages=(early, replace(short, epochs=config.epochs - config.epochs * 2 // 3), long))
     if way == "third":
         return replace(config, stages=(replace(short, epochs=max(1, config.epochs // 3)), long))
