@@ -6,7 +6,7 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,8 @@ Progress = Callable[[int, int], None]
 
 READ_BYTES = 2**28
 """Pixels of clips that are read and encoded at a time, in bytes; one clip may be more."""
+LARGEST_ERROR = 0.2
+"""Share of their length by which features in half precision may differ from those in fp32, far beyond rounding."""
 WAIT_S = 0.2
 """Blocks that other processes hold are looked at this often."""
 _TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -95,6 +97,8 @@ class _Pass:
     def __init__(self, model: Factorised, manifest: Manifest, store: FeatureStore, claims: Claims, means: Means):
         self.store, self.claims = store, claims
         self.encode = encoder_of(model, store.key, means)
+        self.exact = encoder_of(model, replace(store.key, compute="fp32"), replace(means, compile=False))
+        self.proven = store.key.compute == "fp32"
         clips = ClipDataset(manifest, reading_of(store.key, means.decoder))
         self.shape = clips.reading.shape
         size = store.layout.clips_per_block
@@ -166,10 +170,25 @@ class _Pass:
                 readable[place] = True
         # A clip that cannot be read keeps its place, so that the others are encoded in the same company each time.
         found = self.encode(frames.flatten(0, 1)).unflatten(0, frames.shape[:2]).cpu()
+        if not self.proven and readable.any():
+            self._prove(frames[readable.flatten()][0, :1], found[readable.flatten()][0, :1])
         stored = torch.where(readable, found, 0.0).to(self.store.dtype)
         if not stored.isfinite().all():
             raise RunError(_beyond(found, self.store))
         return stored
+
+    def _prove(self, frames: UInt8[Tensor, "1 c t h w"], found: Float[Tensor, "1 m d"]) -> None:
+        """Compare the first features in half precision with those in fp32: there are processors and kernels on which
+        they are wrong, and nobody would see it in what is stored."""
+        exact = self.exact(frames).cpu()
+        error = float((found - exact).norm() / exact.norm())
+        if error > LARGEST_ERROR:
+            raise RunError(
+                f"Features in {self.store.key.compute} differ from those in fp32 by {100 * error:.0f} % on this "
+                "machine, which is no rounding. Compute them in fp32 (kinelite train --precision fp32, kinelite "
+                "features make --compute fp32)."
+            )
+        self.proven = True
 
     def _done(self) -> int:
         return self.store.clips - missing_clips(self.store.folder, self.store.key)

@@ -119,7 +119,7 @@ def check_room(store: FeatureStore, missing: int, max_disk_gib: float = 0.0) -> 
         raise SetupError(_too_large(key, whole, room, free + whole - todo))
 
 
-def _too_large(key: Key, whole: int, room: str, limit: float) -> str:
+def _too_large(key: Key, whole: int, room: str, limit: int | float) -> str:
     views = int(limit / (whole / key.views))
     advice = f"{views} views fit: --features.views {views}" if views else "Not even one view fits: choose another disk"
     return (
