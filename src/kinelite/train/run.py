@@ -26,6 +26,7 @@ from kinelite.train.checkpoint import Checkpoint, list_checkpoints, load_latest
 from kinelite.train.decoder import settled, with_decoder
 from kinelite.train.device import PeakMemory, Placement, place
 from kinelite.train.evaluate import check_skipped, evaluate
+from kinelite.train.features.use import say_what_stays
 from kinelite.train.fit import fit
 from kinelite.train.job import Interrupted, Job
 from kinelite.train.lock import locked
@@ -35,7 +36,10 @@ from kinelite.train.part import Part, build_part, check_stages
 from kinelite.train.trained import FILE, save_trained
 
 # A run may be continued with these changed: they do not alter what is learnt.
-FREE_FIELDS = ("out", "workers", "max_hours", "keep.every_steps", "keep.every_s", "keep.last", "keep.strips")
+FREE_FIELDS = (
+    *("out", "workers", "max_hours", "features.folder", "features.max_disk_gib"),
+    *("keep.every_steps", "keep.every_s", "keep.last", "keep.strips"),
+)
 
 
 def train(config: TrainConfig, command: str | None = None) -> TrainRecord:
@@ -250,6 +254,7 @@ def _conclude(job: Job, part: Part, held_out: Manifest, command: str) -> TrainRe
     notes = [f"stopped after --max-hours {config.max_hours:g}"] if job.out_of_time() else []
     if job.progress.skipped:
         notes.append(f"{job.progress.skipped} times a training clip could not be decoded and was left out")
+    say_what_stays(job)
     return write_record(job, command, status="ok", message="; ".join(notes), top1=found["top1"], top5=found["top5"])
 
 

@@ -68,8 +68,7 @@ def choose_early(config: TrainConfig, stage: Stage) -> Choice | None:
     if reason := needs_pixels(config):
         return Choice("online", f"{reason}, which stored features do not have")
     if (stage.epochs or 0) <= asked.views:
-        epochs = f"{stage.epochs} epoch{'' if stage.epochs == 1 else 's'}"
-        return Choice("online", f"{epochs} take no longer than {asked.views} stored views")
+        return Choice("online", f"epochs: {stage.epochs}, which is no longer than storing {_views(asked)}")
     return None
 
 

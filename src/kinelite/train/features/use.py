@@ -77,6 +77,16 @@ def store_folder(job: Job, manifest: Manifest) -> Path:
     return Path(base) / f"stage-{job.progress.stage + 1}" / manifest.rows[0].split
 
 
+def say_what_stays(job: Job) -> None:
+    """Tell the size of the run's own stores, which only their owner deletes."""
+    folder = job.out / "features"
+    if stored := sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()):
+        job.log.say(
+            f"Stored features: {stored / GIB:.2f} GiB in {folder}. The run is done with them: delete that folder, or "
+            "keep it for others (kinelite features export)."
+        )
+
+
 def make_store(job: Job, model: nn.Module, manifest: Manifest, key: Key) -> FeatureStore:
     """A whole store in `store_folder`, made as far as it is not there. The encoder is on the CPU afterwards, and as
     many threads compute as before."""
