@@ -112,5 +112,6 @@ def test_a_folder_of_stores_or_one_store(tmp_path: Path) -> None:
     filled(tmp_path / "f" / "val")
     assert list(stores_in(tmp_path / "f")) == ["train", "val"]
     assert list(stores_in(tmp_path / "f" / "val")) == ["val"]
+    assert list(stores_in(tmp_path)) == ["f-train", "f-val"]
     with pytest.raises(UsageError, match="No stored features"):
-        stores_in(tmp_path)
+        stores_in(tmp_path / "f" / "nothing")

@@ -203,14 +203,13 @@ def store_folder(root: Path, split: str) -> Path:
 
 
 def stores_in(folder: Path) -> dict[str, FeatureStore]:
-    """Name -> store: of each split below ``folder``, or the one that ``folder`` itself is (named after it).
-
-    Raises UsageError when there is none.
-    """
+    """Name -> store: the one that ``folder`` itself is, or those up to two levels below it, as `features make` and
+    `train` lay them out (``train``; ``stage-2-train``). Raises UsageError when there is none."""
     if (folder / CARD).exists():
         return {folder.name or "features": open_store(folder)}
-    found = sorted(path.parent for path in folder.glob(f"*/{CARD}"))
-    return {path.name: open_store(path) for path in found} or {"": open_store(folder)}
+    found = sorted(path.parent for depth in ("*", "*/*") for path in folder.glob(f"{depth}/{CARD}"))
+    named = {"-".join(path.relative_to(folder).parts): open_store(path) for path in found}
+    return named or {"": open_store(folder)}
 
 
 def missing_clips(folder: Path, key: Key) -> int:
