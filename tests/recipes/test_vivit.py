@@ -119,6 +119,11 @@ def test_a_step_on_a_card_fits_and_no_larger_one_does(name: str, frames: int, mo
     assert (config.features.mode == "stored") == ("sfa" in name)
 
 
+def test_no_more_views_are_stored_than_epochs_look_at() -> None:
+    assert [recipes.vivit_sfa_12gb(epochs=epochs).features.views for epochs in (0, 1, 3, 30)] == [1, 1, 3, 4]
+    assert recipes.vivit_12gb().features.mode == "auto"
+
+
 def test_giants_are_refused_with_what_would_do() -> None:
     with pytest.raises(UsageError, match=r"12 GB: about 11\.9 GiB .* What does: --frames 32; --model vivit_fe_l; "):
         recipes.vivit_12gb(model="vivit_fe_h", frames=128)

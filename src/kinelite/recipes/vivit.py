@@ -148,10 +148,15 @@ def _on_card(name: str, fields: dict[str, Any], stages: tuple[Stage, ...], card:
     own = {
         "precision": card.precision,
         "memory": MemoryConfig(recompute=any(again for _, again in found)),
-        "features": FeaturesConfig(mode="stored") if any(stage.freeze for stage in stages) else FeaturesConfig(),
+        "features": _stored(config) if any(stage.freeze for stage in stages) else FeaturesConfig(),
         "stages": chosen,
     }
     return replace(config, **{k: v for k, v in own.items() if k not in fields})
+
+
+def _stored(config: TrainConfig) -> FeaturesConfig:
+    """No more views than there are epochs that could look at them."""
+    return FeaturesConfig(mode="stored", views=max(1, min(FeaturesConfig.views, config.epochs)))
 
 
 def _fit(config: TrainConfig, stage: Stage, card: Card) -> tuple[int | None, bool]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -33,6 +32,7 @@ from kinelite.train.halved import halve_frozen_weights
 from kinelite.train.optim import Ema, Schedule, make_optimizer
 from kinelite.train.recompute import recompute
 from kinelite.train.stage import Frozen, freeze, train_mode
+from kinelite.train.trained import init_weights
 from kinelite.types import InputSpec
 
 
@@ -73,9 +73,7 @@ def build_model(config: TrainConfig, stage: Stage, tasks: dict[str, int]) -> tup
     if config.pretrained:
         notes.append(str(load_weights(model, config.pretrained)))
     if config.init:
-        # Not a Path for what is no folder: that would make one slash of the two in https://.
-        source = str(Path(config.init) / "model.safetensors") if Path(config.init).is_dir() else config.init
-        notes.append(str(load_weights(model, source, allow_new_head=True)))
+        notes.append(str(load_weights(model, init_weights(config.init), allow_new_head=True)))
     if config.temporal_init:
         notes.append(load_temporal(model, config.temporal_init))
     # After the weights: those of another project bring their own mean and standard deviation.
@@ -86,6 +84,8 @@ def build_model(config: TrainConfig, stage: Stage, tasks: dict[str, int]) -> tup
 def check_stages(config: TrainConfig, manifest: Manifest) -> None:
     """Raise UsageError for what any stage cannot build, before hours go into the ones ahead of it."""
     augmentation(config.clips.policy, manifest)
+    if config.init:
+        init_weights(config.init)
     tasks = {name: len(classes) for name, classes in manifest.tasks.items()}
     storable: list[bool] = []
     for stage in config.stages:

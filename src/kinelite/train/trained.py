@@ -68,15 +68,31 @@ def load_trained(run: str | Path, device: str | torch.device = "cpu") -> Trained
     given, folder = Path(run), None
     if str(run).startswith(("hf:", "https:", "http:")):
         given, folder = find_weights(str(run)).path, Path("runs") / re.sub(r"[^\w.@-]+", "-", str(run))
-    path = given / FILE if given.is_dir() else given
-    if not path.is_file():
-        unfinished = " The run is unfinished: repeat its train command." if (given / "checkpoints").is_dir() else ""
-        raise UsageError(
-            f"No trained model at '{run}': looked for {path}.{unfinished} "
-            "Train one with: kinelite train sfa --data SPEC, or name published weights: MODEL@WEIGHTS, "
-            "as kinelite list models --pretrained shows them"
-        )
+    path = _weight_file(
+        given,
+        "Train one with: kinelite train sfa --data SPEC, or name published weights: MODEL@WEIGHTS, "
+        "as kinelite list models --pretrained shows them",
+    )
     return load_own(path, device, folder)
+
+
+def init_weights(run: str) -> str:
+    """The weights that ``--init RUN`` stands for: the file of a run folder, or a file or address as it is.
+
+    Raises UsageError when there is none.
+    """
+    # Not a Path for what is an address: that would make one slash of the two in https://.
+    if run.startswith(("hf:", "https:", "http:")):
+        return run
+    return str(_weight_file(Path(run), "--init takes the folder of a finished run, or its weight file."))
+
+
+def _weight_file(given: Path, hint: str) -> Path:
+    path = given / FILE if given.is_dir() else given
+    if path.is_file():
+        return path
+    unfinished = " The run is unfinished: repeat its train command." if (given / "checkpoints").is_dir() else ""
+    raise UsageError(f"No trained model at '{given}': looked for {path}.{unfinished} {hint}")
 
 
 @dataclass(frozen=True)
