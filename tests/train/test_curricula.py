@@ -138,9 +138,7 @@ def test_a_long_stage_needs_a_run(quick: MakeConfig) -> None:
 
 
 def test_a_run_that_is_not_there_or_not_finished_is_refused(quick: MakeConfig, tmp_path: Path) -> None:
-    with pytest.raises(
-        UsageError, match=r"No trained model at 'nothing': .* --init takes the folder of a finished"
-    ):
+    with pytest.raises(UsageError, match=r"No trained model at 'nothing': .* --init takes the folder of a finished"):
         kl.train(quick("sfa_long", init="nothing"))
     (tmp_path / "eight" / "checkpoints").mkdir(parents=True)
     with pytest.raises(UsageError, match=r"The run is unfinished: repeat its train command\."):
