@@ -29,10 +29,12 @@ class ClassTokenBlock(Block):
 
     def _attend(self, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b 1 d"]:
         attn: Any = self.attn
-        weight, bias, width = attn.qkv.weight, attn.qkv.bias, attn.attn_dim
-        parts = (None, None) if bias is None else (bias[:width], bias[width:])
-        query = F.linear(tokens[:, :1], weight[:width], parts[0])
-        pairs = F.linear(tokens, weight[width:], parts[1])
+        # Split, whose gradient is one concatenation; that of two slices is a sum of two matrices filled up with zeros.
+        sizes = (attn.attn_dim, 2 * attn.attn_dim)
+        weights = attn.qkv.weight.split(sizes)
+        biases = (None, None) if attn.qkv.bias is None else attn.qkv.bias.split(sizes)
+        query = F.linear(tokens[:, :1], weights[0], biases[0])
+        pairs = F.linear(tokens, weights[1], biases[1])
         q = query.unflatten(2, (1, attn.num_heads, attn.head_dim)).permute(2, 0, 3, 1, 4)[0]
         k, v = pairs.unflatten(2, (2, attn.num_heads, attn.head_dim)).permute(2, 0, 3, 1, 4).unbind(0)
         dropout = attn.attn_drop.p if self.training else 0.0
