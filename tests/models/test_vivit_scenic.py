@@ -98,6 +98,12 @@ def test_the_depth_over_time_is_read_from_the_checkpoint() -> None:
         load_weights(small(layers=2), flax_weights("small"))
 
 
+def test_a_model_without_a_transformer_over_time_is_told_so() -> None:
+    model = create_model("vivit_fe_nano", num_classes=7, net=NetConfig(temporal="mean"))
+    with pytest.raises(UsageError, match=r"has a transformer over time and the model has none: leave net.temporal out"):
+        load_weights(model, flax_weights("small"))
+
+
 def test_positions_are_fitted_to_frames_and_size() -> None:
     model = small(frames=16, size=64)
     report = load_weights(model, flax_weights("small"))

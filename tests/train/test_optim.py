@@ -43,6 +43,16 @@ def test_layer_decay_falls_from_head_to_patches(model: nn.Module) -> None:
     assert by_name["encoder.patch_embed.proj.weight"] == 0.5 ** (depth + 1)
 
 
+def test_learned_queries_are_offsets_and_attention_pooling_is_above_the_blocks() -> None:
+    with torch.device("meta"):
+        siglip = create_model("vivit_fe:vit_base_patch16_siglip_224", frames=4, net=NetConfig(temporal="probe"))
+    config = OptimConfig(layer_decay=0.5, weight_decay=0.1)
+    found = {id(p): (g["lr_scale"], g["weight_decay"]) for g in parameter_groups(siglip, config) for p in g["params"]}
+    assert found[id(siglip.get_parameter("temporal.query"))] == (1.0, 0.0)
+    assert found[id(siglip.get_parameter("encoder.attn_pool.latent"))] == (0.5, 0.0)
+    assert found[id(siglip.get_parameter("encoder.attn_pool.q.weight"))] == (0.5, 0.1)
+
+
 def test_frozen_parameters_have_no_optimiser_state(model: nn.Module) -> None:
     model.encoder.requires_grad_(False)
     optimizer = make_optimizer(model, OptimConfig(), 1e-3)
