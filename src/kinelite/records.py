@@ -258,10 +258,11 @@ def replace_bytes(path: str | Path, content: bytes) -> None:
         _sync_folder(path.parent)
 
 
-def append_jsonl(path: str | Path, obj: Any) -> None:
+def append_jsonl(path: str | Path, obj: Any, sync: bool = True) -> None:
     """Append one line and wait until it is on the disk. Raises SetupError when the folder cannot be written.
 
-    A last line that an earlier kill left unfinished is closed first, so that only that line is lost.
+    A last line that an earlier kill left unfinished is closed first, so that only that line is lost. Without ``sync``
+    the line outlives the process at once and the machine only once a later line, or `sync_file`, waited for the disk.
     """
     path = Path(path)
     line = _dump(obj)
@@ -273,7 +274,14 @@ def append_jsonl(path: str | Path, obj: Any) -> None:
                 line = line if file.read(1) == b"\n" else b"\n" + line
             file.write(line)
             file.flush()
-            os.fsync(file.fileno())
+            if sync:
+                os.fsync(file.fileno())
+
+
+def sync_file(path: str | Path) -> None:
+    """Wait until all that was written to a file is on the disk; a missing file is none of it."""
+    with explained(Path(path).parent), contextlib.suppress(FileNotFoundError), open(path, "rb+") as file:
+        os.fsync(file.fileno())
 
 
 def read_jsonl(path: str | Path) -> tuple[list[dict[str, Any]], Problems]:

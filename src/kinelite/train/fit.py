@@ -64,7 +64,7 @@ def fit(job: Job) -> Part:
             if job.validate_due(stage_epochs):
                 job.validate(part)
             if p.epoch < stage_epochs and not p.stage_done:
-                job.save(part)
+                job.save_epoch(part)
         job.finish_stage(part)
         if p.stage == len(config.stages) or job.out_of_time():
             return part

@@ -47,6 +47,7 @@ class Job:
     resume: Checkpoint | None = None
     asked_to_stop: str = ""
     _saved_at: float = field(default_factory=time.perf_counter)
+    _save_s: float = 0.0
     _old_handlers: dict[int, Any] = field(default_factory=dict)
     _undecodable: set[int] = field(default_factory=set)
 
@@ -129,9 +130,10 @@ class Job:
         return time.perf_counter() - self._saved_at > self.config.keep.every_s
 
     def save(self, part: Part) -> Path:
-        """Write a checkpoint."""
-        p = self.progress
+        """Write a checkpoint, and every row that belongs to what it holds."""
+        p, began = self.progress, time.perf_counter()
         self._measure()
+        self.log.sync()
         p.schedule = part.schedule.state()
         path = save_checkpoint(
             self.checkpoints,
@@ -144,7 +146,14 @@ class Job:
             keep=self.config.keep.last,
         )
         self._saved_at = time.perf_counter()
+        self._save_s = self._saved_at - began
         return path
+
+    def save_epoch(self, part: Part) -> None:
+        """Write the checkpoint of an epoch's end. On stored features an epoch may be shorter than that takes: there
+        it waits until writing has been a twentieth of the time."""
+        if not part.stored or time.perf_counter() - self._saved_at > 20 * self._save_s:
+            self.save(part)
 
     def last_good(self) -> str:
         """The newest checkpoint, or 'none yet'."""

@@ -18,7 +18,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from kinelite.records import append_jsonl
+from kinelite.records import append_jsonl, sync_file
 
 
 @dataclass
@@ -35,8 +35,13 @@ class RunLog:
         self.console.print(text, markup=False)
 
     def row(self, event: str, **values: Any) -> None:
-        """One row for the report."""
-        append_jsonl(self.path, {"event": event} | values)
+        """One row for the report. Rows of steps are many: they reach the disk for good with the next other row or
+        `sync`."""
+        append_jsonl(self.path, {"event": event} | values, sync=event != "step")
+
+    def sync(self) -> None:
+        """Wait until every row is on the disk."""
+        sync_file(self.path)
 
     def start(self, title: str, total: int, done: int) -> None:
         """Show a bar for a stage of ``total`` steps of which ``done`` are done."""

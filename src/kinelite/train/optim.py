@@ -45,12 +45,15 @@ def _layer_of(name: str, depth: int) -> int:
     return depth - 1 if re.search(r"\.(norm|fc_norm|attn_pool)\.", name) else 0
 
 
-def make_optimizer(model: nn.Module, config: OptimConfig, lr: float) -> torch.optim.Optimizer:
-    """SGD with momentum or AdamW over what trains in ``model``."""
+def make_optimizer(model: nn.Module, config: OptimConfig, lr: float, *, fused: bool = False) -> torch.optim.Optimizer:
+    """SGD with momentum or AdamW over what trains in ``model``.
+
+    ``fused``: one kernel for all of a step, up to rounding the same; not together with loss scaling (fp16).
+    """
     groups = parameter_groups(model, config)
     if config.name == "sgd":
-        return torch.optim.SGD(groups, lr=lr, momentum=config.momentum)
-    return torch.optim.AdamW(groups, lr=lr)
+        return torch.optim.SGD(groups, lr=lr, momentum=config.momentum, fused=fused)
+    return torch.optim.AdamW(groups, lr=lr, fused=fused)
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:

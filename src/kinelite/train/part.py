@@ -167,7 +167,9 @@ def build_part(
     frozen = freeze(model, stage.freeze)
     spare(model, config, stage)
     store = store_of(model)
-    optimizer = make_optimizer(model, config.optim, stage.lr or config.optim.lr)
+    # Behind the encoder so little is left that the optimiser is a good part of a step.
+    fused = store is not None and fabric.device.type in ("cpu", "cuda") and not _scales_loss(fabric)
+    optimizer = make_optimizer(model, config.optim, stage.lr or config.optim.lr, fused=fused)
     runs = Tail(model) if store else model
     if config.memory.compile:
         runs, told = compiled(runs, fabric.device)
@@ -191,6 +193,10 @@ def build_part(
         if ema:
             ema.load(resume.ema)
     return Part(stage, model, forward, wrapped, schedule, loader, ema, frozen, model.spec), origin
+
+
+def _scales_loss(fabric: Fabric) -> bool:
+    return getattr(fabric.strategy.precision, "scaler", None) is not None
 
 
 def stream_seed(config: TrainConfig, number: int) -> int:
