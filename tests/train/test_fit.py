@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from kinelite.config import KeepConfig, NetConfig, OptimConfig, Stage
+from kinelite.config import KeepConfig, MemoryConfig, NetConfig, OptimConfig, Stage
 from kinelite.errors import RunError, UsageError
 from kinelite.records import TrainRecord, from_dict, read_jsonl
 from kinelite.train import fit as fit_module
@@ -348,3 +348,16 @@ def test_sgd_continues_to_the_same_weights(quick: Any, tmp_path: Path) -> None:
 def test_a_freeze_pattern_without_a_match_is_refused_with_the_nearest(quick: Any) -> None:
     with pytest.raises(UsageError, match=r"encodr.*Nearest: encoder"):
         train(quick("frozen", stages=(Stage("x", freeze=("encodr.*",)),)))
+
+
+def test_a_run_that_ran_out_of_memory_continues_with_recompute_to_the_same_weights(quick: Any, tmp_path: Path) -> None:
+    net = NetConfig(drop_path=0.3, dropout=0.3)
+    whole = quick(epochs=2, net=net, out=tmp_path / "whole")
+    train(whole)
+    config = quick(epochs=2, net=net)
+    with pytest.MonkeyPatch.context() as patch:
+        stop_after(patch, 4)
+        with pytest.raises(Interrupted):
+            train(config)
+    train(replace(config, memory=MemoryConfig(recompute=True)))
+    assert distance(weights(config.out), weights(whole.out)) == 0

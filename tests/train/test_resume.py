@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from kinelite import recipes
-from kinelite.config import KeepConfig, NetConfig, OptimConfig, Stage, TrainConfig, to_json
+from kinelite.config import KeepConfig, MemoryConfig, NetConfig, OptimConfig, Stage, TrainConfig, to_json
 from kinelite.records import read_jsonl
 
 SIGKILL = 9
@@ -78,9 +78,10 @@ def whole(server: Server, clip_folder: Path, tmp_path_factory: pytest.TempPathFa
 
 
 def everything_on(clips: Path, out: Path) -> TrainConfig:
-    """Two stages with all that has a state: mixup, stochastic depth, averages, plateau, early stopping."""
+    """Two stages with all that has a state or draws: mixup, stochastic depth, patches left out, averages, plateau,
+    early stopping; the first stage at another size, blocks recomputed."""
     stages = (
-        Stage("short", frames=4, epochs=2),
+        Stage("short", frames=4, epochs=2, size=48, drop_tokens=0.3),
         Stage("long", frames=8, epochs=4, freeze=("encoder.*",), adapter=True),
     )
     return recipes.sfa(
@@ -94,6 +95,7 @@ def everything_on(clips: Path, out: Path) -> TrainConfig:
         workers=0,
         stages=stages,
         net=NetConfig(drop_path=0.2, dropout=0.1),
+        memory=MemoryConfig(recompute=True),
         optim=OptimConfig(mixup=0.4, ema=0.8, schedule="plateau", plateau_patience=0, warmup_epochs=0.5),
         keep=KeepConfig(every_steps=1, last=2, early_stop=2, strips=1),
     )

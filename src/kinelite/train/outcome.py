@@ -83,5 +83,6 @@ def _out_of_memory(job: Job, text: str) -> str:
     first_line = text.splitlines()[0] if text else ""
     return (
         f"Out of memory in stage '{stage.name}' at {stage.frames} frames and {stage.micro_batch} clips per pass. "
-        f"The same gradient in less memory: --micro-batch {half} (with another --out). {first_line}"
+        f"The same gradient in less memory: --micro-batch {half} (with another --out), or, for transformers, "
+        f"--memory.recompute (in the same folder). {first_line}"
     )

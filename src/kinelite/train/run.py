@@ -39,6 +39,7 @@ from kinelite.train.trained import FILE, save_trained
 FREE_FIELDS = (
     *("out", "workers", "max_hours", "features.folder", "features.max_disk_gib"),
     *("keep.every_steps", "keep.every_s", "keep.last", "keep.strips"),
+    "memory.recompute",
 )
 
 
