@@ -91,10 +91,11 @@ def prepare(work: Work, model: nn.Module) -> Ready:
     if work.mode == "inference":
         return Ready(model.eval(), None, None)
     train_mode(model)
-    optimizer = make_optimizer(model, work.config.optim, work.config.optim.lr)
+    fused = work.precision != "fp16"  # as the trainer: not where the loss is scaled
+    optimizer = make_optimizer(model, work.config.optim, work.config.optim.lr, fused=fused)
     for group in optimizer.param_groups:
         # What PyTorch chooses by itself, said because it does not recognise tensors without data.
-        group["foreach"] = work.target == "cuda"
+        group["foreach"] = work.target == "cuda" and not fused
     return Ready(model, optimizer, Ema(model, work.config.optim.ema) if work.config.optim.ema else None)
 
 

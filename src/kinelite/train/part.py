@@ -167,8 +167,7 @@ def build_part(
     frozen = freeze(model, stage.freeze)
     spare(model, config, stage)
     store = store_of(model)
-    # Behind the encoder so little is left that the optimiser is a good part of a step.
-    fused = store is not None and fabric.device.type in ("cpu", "cuda") and not _scales_loss(fabric)
+    fused = fabric.device.type in ("cpu", "cuda") and not _scales_loss(fabric)
     optimizer = make_optimizer(model, config.optim, stage.lr or config.optim.lr, fused=fused)
     runs = Tail(model) if store else model
     if config.memory.compile:
