@@ -198,3 +198,24 @@ def test_stage1_savings(clip_folder: Path, tmp_path: Path, capsys: pytest.Captur
     assert records["third"]["stages"][0]["epochs"] == 1
     assert records["drop 0.5"]["config"]["stages"][0]["drop_tokens"] == 0.5
     assert records["recompute"]["config"]["memory"]["recompute"]
+
+
+def test_features_once(clip_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The table counts all that a run took, and the figure draws what the records hold."""
+    found = tmp_path / "tiny.jsonl"
+    numbers = ["--frames", 8, "--epochs", 2, "--long", 1, "--stored", 1, "--views", 1, "--every", 1, "--seeds", 1]
+    run("features_once.py", "measure", "motion", f"folder:{clip_folder}", tmp_path / "runs", found, *numbers)
+    records = [json.loads(line) for line in found.read_text().splitlines()]
+    assert [record["way"] for record in records] == ["conventional", "online", "stored", "short"]
+    assert [[stage["epochs"] for stage in record["stages"]] for record in records] == [[2], [2, 1], [2, 1], [1, 1]]
+    assert [record["stages"][-1]["features"]["mode"] for record in records[1:]] == ["online", "stored", "stored"]
+    assert [len(record["curve"]) for record in records] == [2, 3, 3, 2]
+    capsys.readouterr()
+    run("features_once.py", "table", found)
+    line = next(
+        line for line in capsys.readouterr().out.splitlines() if line.startswith("| SFA, features stored once |")
+    )
+    shares = [sum(r["train_seconds"] for r in records if r["way"] == way) for way in ("stored", "conventional")]
+    assert f" {shares[0] / shares[1]:.3f} " in line
+    run("features_once.py", "figure", tmp_path / "figure.svg", found)
+    assert "SFA, features stored once" in (tmp_path / "figure.svg").read_text()

@@ -1,0 +1,172 @@
+"""Conventional training, SFA online and SFA on stored features, over seeds: accuracy against training time.
+
+Example: python docs/examples/features_once.py measure motion store:stores/motion runs/motion-32 results/motion-32.jsonl
+         python docs/examples/features_once.py table results/motion-32.jsonl
+         python docs/examples/features_once.py figure figure.svg results/*.jsonl
+
+One process per run, one run at a time, all ways of a seed before the next seed, so that what changes on the machine
+changes for all of them. A run that is finished is not run again. Each record is that of the run (`TrainRecord`) with
+`way` and `curve`: [seconds of training, top-1] of each evaluation on the way. '{seed}' in the data stands for the seed:
+a split of its own for each.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import tyro
+
+# The settings of `kinelite demo` with twice the batch, and those of README for UT-Interaction.
+SETTINGS = {
+    "motion": "--model vivit_fe_nano --batch 16 --clips.sampling dense --clips.stride 1 --clips.policy none "
+    "--optim.lr 1e-3 --optim.weight-decay 0.05",
+    "ut-interaction": "--model vivit_fe_ti --size 112 --batch 4 --clips.policy flip --optim.lr 3e-4 "
+    "--optim.layer-decay 0.75 --optim.weight-decay 0.05 --optim.label-smoothing 0.1",
+}
+NAMES = {
+    "conventional": "conventional",
+    "online": "SFA, frozen encoder in every epoch",
+    "stored": "SFA, features stored once",
+    "short": "SFA, features stored once, short stage 1",
+}
+"""Way -> how a table calls it."""
+
+
+def measure(
+    settings: Literal["motion", "ut-interaction"],
+    data: str,
+    out: Path,
+    records: Path,
+    frames: int = 32,
+    epochs: int = 20,
+    short: int | None = None,
+    shorter: int | None = None,
+    long: int = 6,
+    stored: int = 12,
+    views: int = 2,
+    every: int = 4,
+    seeds: int = 3,
+    pretrained: str | None = None,
+) -> None:
+    """Train all ways, write the records and print the table.
+
+    Args:
+        settings: of which set.
+        data: prepared clips, so that no way waits for decoding.
+        out: folder of the run folders.
+        records: file that the records go into, one JSON object per line.
+        frames: of conventional training and of stage 2.
+        epochs: of conventional training.
+        short: of stage 1 (None: as many as ``epochs``).
+        shorter: of the short stage 1 (None: a third of ``epochs``).
+        long: of stage 2 online.
+        stored: of stage 2 on stored features, where an epoch costs almost nothing.
+        views: stored of each training clip.
+        every: epochs between the evaluations that draw the curve; they are not part of the training time.
+        seeds: how many.
+        pretrained: image weights.
+    """
+    common = [*SETTINGS[settings].split(), "--frames", str(frames), "--workers", "0", "--keep.eval-epochs", str(every)]
+    common += ["--pretrained", pretrained] if pretrained else []
+    first, third = short or epochs, shorter or max(1, epochs // 3)
+    on_features = ["--features.mode", "stored", "--features.views", str(views), "--stages.1.epochs", str(stored)]
+    ways = {
+        "conventional": ["conventional", "--epochs", str(epochs)],
+        "online": ["sfa", "--features.mode", "online", "--stages.0.epochs", str(first), "--stages.1.epochs", str(long)],
+        "stored": ["sfa", "--stages.0.epochs", str(first), *on_features],
+        "short": ["sfa_short", "--stages.0.epochs", str(third), *on_features],
+    }
+    for seed in range(seeds):
+        for way, (recipe, *flags) in ways.items():
+            run = str(out / f"{way}-{seed}")
+            place = ["--data", data.replace("{seed}", str(seed)), "--seed", str(seed), "--out", run]
+            subprocess.run([sys.executable, "-m", "kinelite", "train", recipe, *common, *flags, *place], check=True)
+    found = [of_run(out / f"{way}-{seed}", way) for seed in range(seeds) for way in ways]
+    records.parent.mkdir(parents=True, exist_ok=True)
+    records.write_text("".join(f"{json.dumps(record)}\n" for record in found))
+    table(records)
+
+
+def of_run(folder: Path, way: str) -> dict[str, Any]:
+    """The record of a finished run, with its curve."""
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    curve = [[round(row["train_s"], 2), round(row["top1"], 4)] for row in rows if row["event"] == "eval"]
+    return json.loads((folder / "record.json").read_text()) | {"way": way, "curve": curve}
+
+
+def read(path: Path) -> dict[str, list[dict[str, Any]]]:
+    """Way -> its records."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for line in path.read_text().splitlines():
+        record = json.loads(line)
+        found.setdefault(record["way"], []).append(record)
+    return found
+
+
+def rows(path: Path) -> list[str]:
+    """A Markdown table: the mean over seeds, the time as a share of conventional training's of the same seeds."""
+    found = read(path)
+    whole = sum(record["train_seconds"] for record in found["conventional"])
+    head = "| | top-1, mean ± sd | of which | training, mean | ratio | stage 1, pass, rest | peak memory |"
+    lines = [head, f"|{'---|' * 7}"]
+    for way, records in found.items():
+        top1 = [100 * record["top1"] for record in records]
+        seconds = [record["train_seconds"] for record in records]
+        spread = f" ± {statistics.stdev(top1):.1f}" if len(top1) > 1 else ""
+        cells = [NAMES[way], f"{statistics.mean(top1):.1f}{spread} %"]
+        cells += [", ".join(f"{value:.1f}" for value in top1), f"{statistics.mean(seconds):.0f} s"]
+        cells += [f"{sum(seconds) / whole:.3f}", parts(records)]
+        cells += [f"{max(record['peak_memory_gib'] for record in records):.2f} GiB"]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def parts(records: Sequence[dict[str, Any]]) -> str:
+    """Mean seconds of stage 1, of the pass that stores features, and of what remains."""
+    if len(records[0]["stages"]) == 1:
+        return ""
+    first = statistics.mean(record["stages"][0]["seconds"] for record in records)
+    made = statistics.mean((record["stages"][1]["features"] or {}).get("seconds", 0.0) for record in records)
+    rest = statistics.mean(record["train_seconds"] for record in records) - first - made
+    return f"{first:.0f}, {made:.0f}, {rest:.0f} s"
+
+
+def table(records: Path) -> None:
+    """Print the table of a file of records."""
+    print("\n".join(rows(records)))
+
+
+def figure(out: Path, records: list[Path]) -> None:
+    """Draw validation accuracy against seconds of training, one panel per file of records, as SVG or PNG."""
+    from matplotlib.figure import Figure
+
+    drawn = Figure(figsize=(4.2 * len(records), 3.4), layout="constrained")
+    for place, path in enumerate(records, 1):
+        axes = drawn.add_subplot(1, len(records), place)
+        for colour, (way, found) in enumerate(read(path).items()):
+            for i, record in enumerate(found):
+                seconds, top1 = zip(*record["curve"], strict=True)
+                label = None if i else NAMES[way]
+                axes.plot(seconds, [100 * value for value in top1], color=f"C{colour}", label=label, alpha=0.8, lw=1.2)
+        axes.set(title=path.stem, xscale="log", xlabel="seconds of training", ylabel="validation top-1 (%)")
+        axes.grid(alpha=0.3)
+        if place == 1:
+            axes.legend(fontsize=7, loc="lower right")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    drawn.savefig(out, dpi=150)
+    print(f"figure: {out}")
+
+
+if __name__ == "__main__":
+    tyro.extras.subcommand_cli_from_dict(
+        {
+            name: tyro.conf.configure(tyro.conf.PositionalRequiredArgs)(f)
+            for name, f in {"measure": measure, "table": table, "figure": figure}.items()
+        }
+    )
