@@ -60,7 +60,10 @@ def _prime(ready: Ready) -> None:
     if ready.optimizer is None:
         return
     for parameter in ready.trained():
+        adamw = isinstance(ready.optimizer, torch.optim.AdamW)
+        if not adamw and not ready.optimizer.param_groups[0]["momentum"]:
+            continue
         state: dict[str, Tensor] = {name: torch.zeros_like(parameter) for name in _STATE[type(ready.optimizer)]}
-        if isinstance(ready.optimizer, torch.optim.AdamW):
+        if adamw:
             state["step"] = torch.tensor(0.0)  # known, so that it can be asked for its value
         ready.optimizer.state[parameter] = state

@@ -1,10 +1,11 @@
-"""The same step for real, on this CPU, with every allocation recorded by PyTorch's profiler."""
+"""The same step for real: on this CPU with every allocation recorded by PyTorch's profiler, or on a GPU."""
 
 from __future__ import annotations
 
 import warnings
 from typing import Any
 
+import torch
 from torch.profiler import ProfilerActivity, profile
 
 from kinelite.plan.step import Work, blank_batch, build, prepare, run
@@ -26,6 +27,18 @@ def profiled_peak_bytes(work: Work) -> int:
             for _ in range(2 if work.mode == "train" else 1):
                 run(work, ready, frames, labels)
     return before + max(level for level, _ in memory_line(recorded))
+
+
+def allocated_peak_bytes(work: Work) -> int:
+    """Most that PyTorch's allocator had handed out on the GPU at a time during two steps, in bytes, weights included."""
+    model: Any = build(work)
+    ready = prepare(work, model.to("cuda"))
+    frames, labels = blank_batch(work, model)
+    torch.cuda.reset_peak_memory_stats()
+    for _ in range(2 if work.mode == "train" else 1):
+        run(work, ready, frames, labels)
+    torch.cuda.synchronize()
+    return torch.cuda.max_memory_allocated()
 
 
 def memory_line(recorded: Any) -> list[tuple[int, int]]:

@@ -58,6 +58,11 @@ class Ready:
     optimizer: torch.optim.Optimizer | None
     ema: Ema | None
 
+    @property
+    def device(self) -> torch.device:
+        """Where the model lies; without data it claims to lie on a CPU."""
+        return next(self.model.parameters()).device
+
     def trained(self) -> list[Tensor]:
         """Parameters that take a gradient."""
         return [p for p in self.model.parameters() if p.requires_grad]
@@ -91,10 +96,12 @@ def prepare(work: Work, model: nn.Module) -> Ready:
     if work.mode == "inference":
         return Ready(model.eval(), None, None)
     train_mode(model)
-    optimizer = make_optimizer(model, work.config.optim, work.config.optim.lr)
+    # As build_part of kinelite.train has it.
+    fused = work.stored and not (work.precision == "fp16" and work.target == "cuda")
+    optimizer = make_optimizer(model, work.config.optim, work.config.optim.lr, fused=fused)
     for group in optimizer.param_groups:
         # What PyTorch chooses by itself, said because it does not recognise tensors without data.
-        group["foreach"] = work.target == "cuda"
+        group["foreach"] = work.target == "cuda" and not fused
     return Ready(model, optimizer, Ema(model, work.config.optim.ema) if work.config.optim.ema else None)
 
 
@@ -131,7 +138,7 @@ class Forward:
         """What the model makes of a video or of features."""
         if self._tracker:
             self._tracker.know([inputs], "inputs")
-        with _precision(self._work):
+        with _precision(self._work, inputs.device):
             found = self.module(inputs, **options)
         return found.float() if isinstance(found, Tensor) else {task: x.float() for task, x in found.items()}
 
@@ -146,7 +153,7 @@ def _chunk(work: Work, model: Any) -> int:
 def _infer(work: Work, ready: Ready, frames: Tensor) -> None:
     forward = Forward(work, ready.model, None)
     with torch.no_grad():
-        logits = clip_logits(forward, frames, ready.model.spec, torch.device("cpu"), _chunk(work, ready.model))
+        logits = clip_logits(forward, frames, ready.model.spec, ready.device, _chunk(work, ready.model))
         _ = [values.float() for values in task_logits(logits)]
 
 
@@ -155,9 +162,9 @@ def _train(work: Work, ready: Ready, inputs: Tensor, labels: Tensor, tracker: Tr
     # Mixup holds two videos and a cuboid one: where a step may draw either, the larger counts.
     optim = replace(optim, cutmix=0.0) if optim.mixup else optim
     mix = draw_mix(optim, (len(inputs), *inputs.shape[2:]), np.random.default_rng(0))
-    forward, total = Forward(work, ready.model, tracker), torch.zeros(())
+    forward, total = Forward(work, ready.model, tracker), torch.zeros((), device=ready.device)
     for piece in micro_batches(inputs, labels, work.micro_batch, mix):
-        logits = forward(model_input(forward, piece, spec, torch.device("cpu"), chunk))
+        logits = forward(model_input(forward, piece, spec, ready.device, chunk))
         loss = piece_loss(logits, piece, optim.label_smoothing) / len(inputs)
         if tracker:
             tracker.keep_as("activations", ("weights", "gradients", "optimizer", "buffers", "inputs", "elsewhere"))
@@ -174,11 +181,11 @@ def _train(work: Work, ready: Ready, inputs: Tensor, labels: Tensor, tracker: Tr
 
 
 @contextlib.contextmanager
-def _precision(work: Work) -> Iterator[None]:
+def _precision(work: Work, device: torch.device) -> Iterator[None]:
     half = TYPES.get(work.precision)
     with contextlib.ExitStack() as stack:
-        if work.target == "cuda":
+        if work.target == "cuda" and device.type == "cpu":
             stack.enter_context(AsOnCuda(half))
         if half:
-            stack.enter_context(torch.autocast("cpu", dtype=half))
+            stack.enter_context(torch.autocast(device.type, dtype=half))
         yield
