@@ -30,7 +30,7 @@ def profiled_peak_bytes(work: Work) -> int:
 
 
 def allocated_peak_bytes(work: Work) -> int:
-    """Most that PyTorch's allocator had handed out on the GPU at a time during two steps, in bytes, weights included."""
+    """Most that the allocator of a GPU had handed out at a time during two steps, in bytes, weights included."""
     model: Any = build(work)
     ready = prepare(work, model.to("cuda"))
     frames, labels = blank_batch(work, model)

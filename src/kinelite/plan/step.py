@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -14,12 +13,12 @@ from torch import Tensor, nn
 
 from kinelite.config import Stage, TrainConfig
 from kinelite.models import Factorised
-from kinelite.plan.cuda import AsOnCuda
+from kinelite.plan.cuda import act_as_on_cuda
 from kinelite.plan.track import Tracker
 from kinelite.train.chunks import choose_chunk, clip_logits, model_input
 from kinelite.train.halved import halve_frozen
 from kinelite.train.mix import draw_mix, micro_batches
-from kinelite.train.optim import Ema, make_optimizer
+from kinelite.train.optim import Ema, fuses, make_optimizer
 from kinelite.train.part import build_model, spare
 from kinelite.train.stage import freeze, frozen_encoder, train_mode
 from kinelite.train.step import piece_loss, task_logits
@@ -82,6 +81,8 @@ def build(work: Work) -> nn.Module:
     if work.stage.adapter:
         model.add_adapter()
     freeze(model, work.stage.freeze)
+    if work.target == "cuda" and next(model.parameters()).is_meta:
+        act_as_on_cuda(model, TYPES.get(work.precision))
     spare(model, config, work.stage)
     if work.stored:
         model.encoder = nn.Identity()
@@ -96,8 +97,7 @@ def prepare(work: Work, model: nn.Module) -> Ready:
     if work.mode == "inference":
         return Ready(model.eval(), None, None)
     train_mode(model)
-    # As build_part of kinelite.train has it.
-    fused = work.stored and not (work.precision == "fp16" and work.target == "cuda")
+    fused = fuses(work.target, work.stored, scales_loss=work.target == "cuda" and work.precision == "fp16")
     optimizer = make_optimizer(model, work.config.optim, work.config.optim.lr, fused=fused)
     for group in optimizer.param_groups:
         # What PyTorch chooses by itself, said because it does not recognise tensors without data.
@@ -138,7 +138,8 @@ class Forward:
         """What the model makes of a video or of features."""
         if self._tracker:
             self._tracker.know([inputs], "inputs")
-        with _precision(self._work, inputs.device):
+        half = TYPES.get(self._work.precision)
+        with torch.autocast(inputs.device.type, dtype=half) if half else contextlib.nullcontext():
             found = self.module(inputs, **options)
         return found.float() if isinstance(found, Tensor) else {task: x.float() for task, x in found.items()}
 
@@ -178,14 +179,3 @@ def _train(work: Work, ready: Ready, inputs: Tensor, labels: Tensor, tracker: Tr
     ready.optimizer.zero_grad(set_to_none=True)
     if ready.ema:
         ready.ema.update()
-
-
-@contextlib.contextmanager
-def _precision(work: Work, device: torch.device) -> Iterator[None]:
-    half = TYPES.get(work.precision)
-    with contextlib.ExitStack() as stack:
-        if work.target == "cuda" and device.type == "cpu":
-            stack.enter_context(AsOnCuda(half))
-        if half:
-            stack.enter_context(torch.autocast(device.type, dtype=half))
-        yield

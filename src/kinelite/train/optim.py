@@ -56,6 +56,12 @@ def make_optimizer(model: nn.Module, config: OptimConfig, lr: float, *, fused: b
     return torch.optim.AdamW(groups, lr=lr, fused=fused)
 
 
+def fuses(device: str, stored: bool, scales_loss: bool) -> bool:
+    """Whether the optimiser is one kernel: on a GPU, where otherwise it would hold one more copy of all gradients or
+    several of them, and behind stored features, where so little is left that it is a good part of a step."""
+    return not scales_loss and (device == "cuda" or (stored and device == "cpu"))
+
+
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
     """Set the rate of every group, times the group's own scale."""
     for group in optimizer.param_groups:
