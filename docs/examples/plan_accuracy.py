@@ -3,9 +3,9 @@
     python docs/examples/plan_accuracy.py results/plan/cpu.jsonl
     python docs/examples/plan_accuracy.py results/plan/cuda.jsonl --device cuda --precision bf16
 
-On a CPU what PyTorch's profiler counts is compared, on a GPU torch.cuda.max_memory_allocated. Each measurement has a
-process of its own. Those that the file has for the same versions are not repeated, so an interrupted run continues;
---again plans them anew and keeps what was measured.
+On a CPU it is what PyTorch's profiler counts in one step, on a GPU torch.cuda.max_memory_allocated of two. Each
+measurement has a process of its own. Those that the file has for the same versions are not repeated, so an interrupted
+run continues; --again plans them anew and keeps what was measured.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 import tyro
 
 import kinelite as kl
@@ -84,8 +85,6 @@ def cases(models: list[str], batches: tuple[int, ...], base: Case) -> list[Case]
 
 def nearest_input(case: Case) -> Case:
     """The case at its frames and pixels, or at the model's own where it does not take those."""
-    import torch
-
     own = kl.models.card(case.model).spec
     tries = [(f, s) for f in (case.frames, own.frames) for s in (case.size, own.size)]
     for frames, size in tries:
@@ -102,7 +101,7 @@ def planned(case: Case) -> dict[str, Any]:
     """Peak of the plan in GiB, by part, and what reached it."""
     peak = predict(case.work()).peak
     parts = {f"{part}_gib": value / GIB for part, value in peak.parts_bytes.items()}
-    return {"planned_gib": peak.total_bytes / GIB, "at": peak.op, **parts}
+    return {"planned_gib": peak.total_bytes / GIB, "at": peak.op, **parts, "threads": torch.get_num_threads()}
 
 
 def one(case: Case, limit_gib: float) -> dict[str, Any]:
@@ -111,8 +110,9 @@ def one(case: Case, limit_gib: float) -> dict[str, Any]:
     if figures["planned_gib"] > limit_gib:
         message = f"planned {figures['planned_gib']:.1f} GiB, and {limit_gib:g} GiB were allowed: not run"
         return {"status": "oom", "message": message, "figures": figures}
-    measure = allocated_peak_bytes if case.device == "cuda" else profiled_peak_bytes
-    return {"status": "ok", "message": "", "figures": figures | {"measured_gib": measure(case.work()) / GIB}}
+    on_gpu = case.device == "cuda"
+    measured = (allocated_peak_bytes if on_gpu else profiled_peak_bytes)(case.work()) / GIB
+    return {"status": "ok", "message": "", "figures": figures | {"measured_gib": measured, "steps": 2 if on_gpu else 1}}
 
 
 def apart(case: Case, limit_gib: float) -> dict[str, Any]:
@@ -195,8 +195,6 @@ def main(
     """
     if again:
         return replan(out)
-    import torch
-
     if device == "cuda" and not torch.cuda.is_available():
         sys.exit("PyTorch finds no CUDA GPU here, so there is nothing to measure; --device cpu works everywhere.")
     names = list(models) or (list(FAMILIES) if device == "cuda" else kl.list_models())

@@ -2,7 +2,7 @@
 
     python docs/examples/table_4.py results/plan/table4.jsonl
 
-ViViT-B, L, H and g at 224 pixels, one clip per step, SGD with momentum, kernels and allocator of a GPU; no GPU is needed.
+ViViT-B, L, H and g at 224 pixels, one clip per step, SGD with momentum, kernels and allocator of a GPU. None is needed.
 Each record is one curve, peak against frames. Curves that the file has for the same versions are left alone.
 """
 
@@ -67,10 +67,10 @@ class Curve:
         return predict(work).peak
 
 
-def curves() -> list[Curve]:
+def curves(models: tuple[str, ...] = MODELS) -> list[Curve]:
     """All that the page shows."""
     found = []
-    for model in MODELS:
+    for model in models:
         for precision in ("bf16", "fp32"):
             found += [Curve(model, "conventional", precision), Curve(model, "conventional", precision, recompute=True)]
             found += [Curve(model, "stage 2", precision), Curve(model, "stage 2", precision, chunk_frames=16)]
@@ -78,9 +78,9 @@ def curves() -> list[Curve]:
     return found
 
 
-def traced(curve: Curve) -> dict[str, Any]:
+def traced(curve: Curve, frames: tuple[int, ...]) -> dict[str, Any]:
     """Peaks in GiB by frames, with their parts."""
-    peaks = {frames: curve.peak(frames) for frames in COLUMNS + LONGER}
+    peaks = {count: curve.peak(count) for count in frames}
     parts = {f: {name: value / GIB for name, value in peak.parts_bytes.items()} for f, peak in peaks.items()}
     return {"peak_gib": {f: peak.total_bytes / GIB for f, peak in peaks.items()}, "parts_gib": parts}
 
@@ -102,7 +102,9 @@ def quoted() -> list[BenchRecord]:
     ]
 
 
-def main(out: tyro.conf.Positional[Path]) -> None:
+def main(
+    out: tyro.conf.Positional[Path], models: tuple[str, ...] = MODELS, frames: tuple[int, ...] = COLUMNS + LONGER
+) -> None:
     """Append the curves that OUT does not have yet."""
     rows = read_jsonl(out)[0] if out.exists() else []
     if not rows:
@@ -110,7 +112,7 @@ def main(out: tyro.conf.Positional[Path]) -> None:
             append_jsonl(out, record)
     facts = environment()
     done = [row["config"] for row in rows if row["environment"].get("torch") == facts["torch"]]
-    for curve in curves():
+    for curve in curves(models):
         if asdict(curve) in done:
             continue
         record = BenchRecord(
@@ -121,7 +123,7 @@ def main(out: tyro.conf.Positional[Path]) -> None:
             batch=1,
             size=224,
             config=asdict(curve),
-            figures=traced(curve),
+            figures=traced(curve, frames),
             command=shlex.join(["python", *sys.argv]),
             environment=facts,
         )

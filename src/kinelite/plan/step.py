@@ -25,6 +25,10 @@ from kinelite.train.step import piece_loss, task_logits
 
 Inputs = UInt8[Tensor, "b c t h w"] | Float[Tensor, "b n d"]
 Mode = Literal["train", "inference"]
+_STATE: dict[type, tuple[str, ...]] = {
+    torch.optim.AdamW: ("exp_avg", "exp_avg_sq"),
+    torch.optim.SGD: ("momentum_buffer",),
+}
 TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -103,6 +107,20 @@ def prepare(work: Work, model: nn.Module) -> Ready:
         # What PyTorch chooses by itself, said because it does not recognise tensors without data.
         group["foreach"] = work.target == "cuda" and not fused
     return Ready(model, optimizer, Ema(model, work.config.optim.ema) if work.config.optim.ema else None)
+
+
+def prime(ready: Ready) -> None:
+    """Give the optimiser the state that it makes in its first step: what a step takes is what the second one takes."""
+    if ready.optimizer is None:
+        return
+    for parameter in ready.trained():
+        adamw = isinstance(ready.optimizer, torch.optim.AdamW)
+        if not adamw and not ready.optimizer.param_groups[0]["momentum"]:
+            continue
+        state: dict[str, Tensor] = {name: torch.zeros_like(parameter) for name in _STATE[type(ready.optimizer)]}
+        if adamw:
+            state["step"] = torch.tensor(0.0)  # known, so that it can be asked for its value
+        ready.optimizer.state[parameter] = state
 
 
 def blank_batch(work: Work, model: Any) -> tuple[Inputs, Int64[Tensor, "b tasks"]]:
