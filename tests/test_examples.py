@@ -219,3 +219,37 @@ def test_features_once(clip_folder: Path, tmp_path: Path, capsys: pytest.Capture
     assert f" {shares[0] / shares[1]:.3f} " in line
     run("features_once.py", "figure", tmp_path / "figure.svg", found)
     assert "SFA, features stored once" in (tmp_path / "figure.svg").read_text()
+
+
+def test_plan_accuracy(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "cpu.jsonl"
+    asked = ["--models", "vivit_fe_nano", "--batches", 1, "--frames", 8, "--size", 32]
+    monkeypatch.setenv("PYTHONPATH", str(ROOT / "src"))
+    run("plan_accuracy.py", out, *asked)
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [row["config"]["mode"] for row in rows] == ["inference", "conventional", "sfa online", "sfa stored"]
+    for row in rows:
+        assert (row["status"], row["frames"], row["size"]) == ("ok", 8, 32), row["message"]
+        assert row["figures"]["planned_gib"] == pytest.approx(row["figures"]["measured_gib"], rel=0.05)
+    run("plan_accuracy.py", out, *asked)
+    assert len(out.read_text().splitlines()) == 4
+    run("plan_accuracy.py", out, "--again")
+    assert [json.loads(line) for line in out.read_text().splitlines()] == rows
+    assert "error" not in capsys.readouterr().err
+
+
+def test_plan_accuracy_says_when_there_is_no_gpu(tmp_path: Path) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(SystemExit, match="no CUDA GPU"):
+        run("plan_accuracy.py", tmp_path / "cuda.jsonl", "--device", "cuda")
+
+
+def test_table_4(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "table4.jsonl"
+    run("table_4.py", out, "--models", "vivit_fe_nano", "--frames", 16, 64)
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    ours = [row for row in rows if not row["published"]]
+    assert (len(rows) - len(ours), len(ours)) == (6, 10)
+    assert all(row["figures"]["peak_gib"]["16"] <= row["figures"]["peak_gib"]["64"] for row in ours)
+    assert "stage 2" in capsys.readouterr().out

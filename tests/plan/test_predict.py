@@ -90,3 +90,22 @@ def test_the_optimiser_has_the_state_of_its_second_step(name: Any) -> None:
     ready = prepare(one, model)
     run(one, ready, *blank_batch(one, model))
     assert predict(one).peak.parts_bytes["optimizer"] == storages_bytes(ready.state())
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_what_is_computed_again_chooses_as_a_gpu_too(precision: Any) -> None:
+    config = conventional(model="vivit_fe_ti", frames=8)
+    kept, forgotten = (
+        predict(
+            work(replace(config, memory=replace(config.memory, recompute=r)), target="cuda", precision=precision)
+        ).peak.total_bytes
+        for r in (False, True)
+    )
+    assert forgotten < 0.6 * kept
+
+
+def test_the_optimiser_of_a_gpu_holds_no_copy_of_all_gradients() -> None:
+    config = conventional(model="vivit_fe_ti", frames=2, size=64)
+    for name in ("sgd", "adamw"):
+        peak = predict(work(replace(config, optim=replace(config.optim, name=name)), batch=1, target="cuda")).peak
+        assert peak.parts_bytes["workspace"] < 0.2 * peak.parts_bytes["weights"]

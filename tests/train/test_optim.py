@@ -9,7 +9,7 @@ from torch import nn
 
 from kinelite.config import NetConfig, OptimConfig
 from kinelite.models import create_model
-from kinelite.train.optim import Ema, Schedule, make_optimizer, parameter_groups, set_lr
+from kinelite.train.optim import Ema, Schedule, fuses, make_optimizer, parameter_groups, set_lr
 
 
 @pytest.fixture
@@ -113,3 +113,26 @@ def test_ema_follows_its_formula_and_swaps_both_ways() -> None:
     assert ema.average["weight"].item() == pytest.approx(3.0)
     ema.swap()
     assert layer.weight.item() == pytest.approx(3.0)
+
+
+@pytest.mark.parametrize(
+    ("device", "scales_loss", "expected"),
+    [("cuda", False, True), ("cuda", True, False), ("cpu", False, True), ("mps", False, False)],
+)
+def test_where_the_optimiser_is_one_kernel(device: str, scales_loss: bool, expected: bool) -> None:
+    assert fuses(device, scales_loss) is expected
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_one_kernel_makes_the_same_steps(name: str) -> None:
+    config, results = OptimConfig(name, weight_decay=0.1), []  # pyright: ignore[reportArgumentType]
+    for fused in (False, True):
+        torch.manual_seed(0)
+        model = nn.Linear(8, 8)
+        optimizer = make_optimizer(model, config, 0.1, fused=fused)
+        for _ in range(3):
+            optimizer.zero_grad()
+            model(torch.ones(2, 8)).square().sum().backward()
+            optimizer.step()
+        results.append(model.weight.detach())
+    assert torch.allclose(*results, atol=1e-6)

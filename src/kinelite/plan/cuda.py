@@ -11,11 +11,31 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+
+from kinelite.train.recompute import is_block
 
 _IN_FP32 = {"layer_norm", "group_norm", "softmax", "log_softmax", "pow", "exp", "softplus", "norm", "cosine_similarity"}
 _HALF = (torch.float16, torch.bfloat16)
+
+
+def act_as_on_cuda(model: nn.Module, half: torch.dtype | None) -> None:
+    """Let a model choose as a GPU would, under autocast to ``half`` or without it (None).
+
+    Its transformer blocks each by themselves too: one that is computed again for the gradient runs without the model.
+    Call it before `kinelite.train.recompute`.
+    """
+    for module in (model, *(m for m in model.modules() if is_block(m))):
+        module.forward = _under(half, module.forward)
+
+
+def _under(half: torch.dtype | None, forward: Callable[..., Any]) -> Callable[..., Any]:
+    def run(*args: Any, **options: Any) -> Any:
+        with AsOnCuda(half):
+            return forward(*args, **options)
+
+    return run
 
 
 class AsOnCuda(TorchFunctionMode):

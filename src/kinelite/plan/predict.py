@@ -6,20 +6,15 @@ import warnings
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from kinelite.plan.fake import to_fake
 from kinelite.plan.scratch import cpu_scratch
-from kinelite.plan.step import Ready, Work, blank_batch, build, prepare, run
+from kinelite.plan.step import Work, blank_batch, build, prepare, prime, run
 from kinelite.plan.track import Peak, Tracker
 
 CUDA_BLOCK = 512
 """Bytes to a multiple of which the caching allocator of CUDA rounds (kMinBlockSize of its CUDACachingAllocator)."""
-_STATE: dict[type, tuple[str, ...]] = {
-    torch.optim.AdamW: ("exp_avg", "exp_avg_sq"),
-    torch.optim.SGD: ("momentum_buffer",),
-}
 
 
 @dataclass(frozen=True)
@@ -41,7 +36,7 @@ def predict(work: Work) -> Prediction:
     with FakeTensorMode(allow_non_fake_inputs=True), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         ready = prepare(work, to_fake(model))
-        _prime(ready)
+        prime(ready)
         frames, labels = blank_batch(work, model)
         cuda = work.target == "cuda"
         tracker = Tracker(CUDA_BLOCK if cuda else 1, None if cuda else cpu_scratch)
@@ -53,14 +48,3 @@ def predict(work: Work) -> Prediction:
         with tracker:
             run(work, ready, frames, labels, tracker)
     return Prediction(tracker.peak(), tracker.flops)
-
-
-def _prime(ready: Ready) -> None:
-    """Give the optimiser the state that it makes in its first step: what a step takes is what the second one takes."""
-    if ready.optimizer is None:
-        return
-    for parameter in ready.trained():
-        state: dict[str, Tensor] = {name: torch.zeros_like(parameter) for name in _STATE[type(ready.optimizer)]}
-        if isinstance(ready.optimizer, torch.optim.AdamW):
-            state["step"] = torch.tensor(0.0)  # known, so that it can be asked for its value
-        ready.optimizer.state[parameter] = state

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -14,18 +13,22 @@ from torch import Tensor, nn
 
 from kinelite.config import Stage, TrainConfig
 from kinelite.models import Factorised
-from kinelite.plan.cuda import AsOnCuda
+from kinelite.plan.cuda import act_as_on_cuda
 from kinelite.plan.track import Tracker
 from kinelite.train.chunks import choose_chunk, clip_logits, model_input
 from kinelite.train.halved import halve_frozen
 from kinelite.train.mix import draw_mix, micro_batches
-from kinelite.train.optim import Ema, make_optimizer
+from kinelite.train.optim import Ema, fuses, make_optimizer
 from kinelite.train.part import build_model, spare
 from kinelite.train.stage import freeze, frozen_encoder, train_mode
 from kinelite.train.step import piece_loss, task_logits
 
 Inputs = UInt8[Tensor, "b c t h w"] | Float[Tensor, "b n d"]
 Mode = Literal["train", "inference"]
+_STATE: dict[type, tuple[str, ...]] = {
+    torch.optim.AdamW: ("exp_avg", "exp_avg_sq"),
+    torch.optim.SGD: ("momentum_buffer",),
+}
 TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -58,6 +61,11 @@ class Ready:
     optimizer: torch.optim.Optimizer | None
     ema: Ema | None
 
+    @property
+    def device(self) -> torch.device:
+        """Where the model lies; without data it claims to lie on a CPU."""
+        return next(self.model.parameters()).device
+
     def trained(self) -> list[Tensor]:
         """Parameters that take a gradient."""
         return [p for p in self.model.parameters() if p.requires_grad]
@@ -77,6 +85,8 @@ def build(work: Work) -> nn.Module:
     if work.stage.adapter:
         model.add_adapter()
     freeze(model, work.stage.freeze)
+    if work.target == "cuda" and next(model.parameters()).is_meta:
+        act_as_on_cuda(model, TYPES.get(work.precision))
     spare(model, config, work.stage)
     if work.stored:
         model.encoder = nn.Identity()
@@ -91,12 +101,26 @@ def prepare(work: Work, model: nn.Module) -> Ready:
     if work.mode == "inference":
         return Ready(model.eval(), None, None)
     train_mode(model)
-    fused = work.precision != "fp16"  # as the trainer: not where the loss is scaled
+    fused = fuses(work.target, scales_loss=work.target == "cuda" and work.precision == "fp16")
     optimizer = make_optimizer(model, work.config.optim, work.config.optim.lr, fused=fused)
     for group in optimizer.param_groups:
         # What PyTorch chooses by itself, said because it does not recognise tensors without data.
         group["foreach"] = work.target == "cuda" and not fused
     return Ready(model, optimizer, Ema(model, work.config.optim.ema) if work.config.optim.ema else None)
+
+
+def prime(ready: Ready) -> None:
+    """Give the optimiser the state that it makes in its first step: what a step takes is what the second one takes."""
+    if ready.optimizer is None:
+        return
+    for parameter in ready.trained():
+        adamw = isinstance(ready.optimizer, torch.optim.AdamW)
+        if not adamw and not ready.optimizer.param_groups[0]["momentum"]:
+            continue
+        state: dict[str, Tensor] = {name: torch.zeros_like(parameter) for name in _STATE[type(ready.optimizer)]}
+        if adamw:
+            state["step"] = torch.tensor(0.0)  # known, so that it can be asked for its value
+        ready.optimizer.state[parameter] = state
 
 
 def blank_batch(work: Work, model: Any) -> tuple[Inputs, Int64[Tensor, "b tasks"]]:
@@ -132,7 +156,8 @@ class Forward:
         """What the model makes of a video or of features."""
         if self._tracker:
             self._tracker.know([inputs], "inputs")
-        with _precision(self._work):
+        half = TYPES.get(self._work.precision)
+        with torch.autocast(inputs.device.type, dtype=half) if half else contextlib.nullcontext():
             found = self.module(inputs, **options)
         return found.float() if isinstance(found, Tensor) else {task: x.float() for task, x in found.items()}
 
@@ -147,7 +172,7 @@ def _chunk(work: Work, model: Any) -> int:
 def _infer(work: Work, ready: Ready, frames: Tensor) -> None:
     forward = Forward(work, ready.model, None)
     with torch.no_grad():
-        logits = clip_logits(forward, frames, ready.model.spec, torch.device("cpu"), _chunk(work, ready.model))
+        logits = clip_logits(forward, frames, ready.model.spec, ready.device, _chunk(work, ready.model))
         _ = [values.float() for values in task_logits(logits)]
 
 
@@ -156,9 +181,9 @@ def _train(work: Work, ready: Ready, inputs: Tensor, labels: Tensor, tracker: Tr
     # Mixup holds two videos and a cuboid one: where a step may draw either, the larger counts.
     optim = replace(optim, cutmix=0.0) if optim.mixup else optim
     mix = draw_mix(optim, (len(inputs), *inputs.shape[2:]), np.random.default_rng(0))
-    forward, total = Forward(work, ready.model, tracker), torch.zeros(())
+    forward, total = Forward(work, ready.model, tracker), torch.zeros((), device=ready.device)
     for piece in micro_batches(inputs, labels, work.micro_batch, mix):
-        logits = forward(model_input(forward, piece, spec, torch.device("cpu"), chunk))
+        logits = forward(model_input(forward, piece, spec, ready.device, chunk))
         loss = piece_loss(logits, piece, optim.label_smoothing) / len(inputs)
         if tracker:
             tracker.keep_as("activations", ("weights", "gradients", "optimizer", "buffers", "inputs", "elsewhere"))
@@ -172,14 +197,3 @@ def _train(work: Work, ready: Ready, inputs: Tensor, labels: Tensor, tracker: Tr
     ready.optimizer.zero_grad(set_to_none=True)
     if ready.ema:
         ready.ema.update()
-
-
-@contextlib.contextmanager
-def _precision(work: Work) -> Iterator[None]:
-    half = TYPES.get(work.precision)
-    with contextlib.ExitStack() as stack:
-        if work.target == "cuda":
-            stack.enter_context(AsOnCuda(half))
-        if half:
-            stack.enter_context(torch.autocast("cpu", dtype=half))
-        yield

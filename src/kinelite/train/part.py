@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.strategies.fsdp import FSDPStrategy
 from torch import Tensor, nn
 
 from kinelite.config import Stage, TrainConfig
@@ -29,7 +30,7 @@ from kinelite.train.features.loader import FeatureLoader, feature_loader
 from kinelite.train.features.store import FeatureStore
 from kinelite.train.features.tail import Tail
 from kinelite.train.halved import halve_frozen_weights
-from kinelite.train.optim import Ema, Schedule, make_optimizer
+from kinelite.train.optim import Ema, Schedule, fuses, make_optimizer
 from kinelite.train.recompute import recompute
 from kinelite.train.stage import Frozen, freeze, train_mode
 from kinelite.train.trained import init_weights
@@ -167,7 +168,9 @@ def build_part(
     frozen = freeze(model, stage.freeze)
     spare(model, config, stage)
     store = store_of(model)
-    fused = fabric.device.type in ("cpu", "cuda") and not _scales_loss(fabric)
+    # Fused kernels for sharded parameters are not there for every optimiser.
+    sharded = isinstance(fabric.strategy, FSDPStrategy)
+    fused = not sharded and fuses(fabric.device.type, _scales_loss(fabric))
     optimizer = make_optimizer(model, config.optim, stage.lr or config.optim.lr, fused=fused)
     runs = Tail(model) if store else model
     if config.memory.compile:

@@ -22,7 +22,7 @@ def recompute(model: nn.Module, name: str) -> list[str]:
     Returns the names of the blocks. Where nothing takes a gradient, as in a frozen encoder, they run as before.
     Raises UsageError, naming the model as ``name``, when there is no such block.
     """
-    blocks = {path: module for path, module in model.named_modules() if _is_block(module)}
+    blocks = {path: module for path, module in model.named_modules() if is_block(module)}
     if not blocks:
         raise UsageError(
             f"--memory.recompute covers transformer blocks, and '{name}' has none. What saves memory there: "
@@ -33,7 +33,7 @@ def recompute(model: nn.Module, name: str) -> list[str]:
     return list(blocks)
 
 
-def _is_block(module: nn.Module) -> bool:
+def is_block(module: nn.Module) -> bool:
     """Attention and MLP in one: the blocks of timm, torchvision and this package agree on these two names."""
     return isinstance(getattr(module, "attn", None), nn.Module) and isinstance(getattr(module, "mlp", None), nn.Module)
 
