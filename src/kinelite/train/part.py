@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from kinelite.config import Stage, TrainConfig
 from kinelite.data.augment import policy
 from kinelite.data.dataset import ClipDataset, Reading
-from kinelite.data.loader import ClipLoader, choose_workers, leave_cores, make_loader
+from kinelite.data.loader import ClipLoader, Share, choose_workers, leave_cores, make_loader
 from kinelite.data.manifest import Manifest
 from kinelite.errors import UsageError
 from kinelite.models import Factorised, create_model
@@ -33,6 +33,7 @@ from kinelite.train.optim import Ema, Schedule, make_optimizer
 from kinelite.train.recompute import recompute
 from kinelite.train.stage import Frozen, freeze, train_mode
 from kinelite.train.trained import init_weights
+from kinelite.train.world import ALONE, World
 from kinelite.types import InputSpec
 
 
@@ -145,6 +146,7 @@ def build_part(
     previous: dict[str, Tensor] | None,
     resume: Checkpoint | None = None,
     store_of: Callable[[nn.Module], FeatureStore | None] = lambda _: None,
+    world: World = ALONE,
 ) -> tuple[Part, str]:
     """Stage ``number`` ready to run, and a sentence on where its weights came from.
 
@@ -181,9 +183,10 @@ def build_part(
     ema = Ema(model, config.optim.ema) if config.optim.ema else None
     if store:
         seed, batch = stream_seed(config, number), stage.batch or config.batch
-        loader = feature_loader(store, manifest, batch, shuffle=True, seed=seed)
+        share = Share(world.rank, world.size)
+        loader = feature_loader(store, manifest, batch, shuffle=True, seed=seed, share=share)
     else:
-        loader = _train_loader(config, manifest, stage, model.spec, number, fabric.device.type)
+        loader = _train_loader(config, manifest, stage, model.spec, number, fabric.device.type, world)
     schedule = _schedule(config, stage, len(loader))
     if resume:
         wrapped.load_state_dict(join_optimizer(resume.optim, resume.optim_groups))
@@ -205,7 +208,7 @@ def stream_seed(config: TrainConfig, number: int) -> int:
 
 
 def _train_loader(
-    config: TrainConfig, manifest: Manifest, stage: Stage, spec: InputSpec, number: int, device: str
+    config: TrainConfig, manifest: Manifest, stage: Stage, spec: InputSpec, number: int, device: str, world: World
 ) -> ClipLoader:
     seed = stream_seed(config, number)
     reading = Reading(
@@ -222,6 +225,7 @@ def _train_loader(
         pin=device == "cuda",
         seed=seed,
         limit_s=config.clips.limit_s,
+        share=Share(world.rank, world.size),
     )
 
 
