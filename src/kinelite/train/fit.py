@@ -19,7 +19,7 @@ from kinelite.train.features.use import training_store
 from kinelite.train.job import Job
 from kinelite.train.mix import draw_mix
 from kinelite.train.part import Part, build_part
-from kinelite.train.shared import accumulating, shared_pieces
+from kinelite.train.shared import computing, shared_pieces
 from kinelite.train.stage import trained_parameters
 from kinelite.train.step import piece_loss
 
@@ -88,7 +88,7 @@ def train_step(job: Job, part: Part, batch: Batch | FeatureBatch) -> tuple[float
     mix = draw_mix(config.optim, (clips, *inputs.shape[2:]), rng)
     sum_of = torch.zeros((), device=job.fabric.device)
     for piece, last in shared_pieces(job.world, inputs, batch.labels, counts, part.stage.micro_batch or clips, mix):
-        with accumulating(job.fabric, part.forward, job.world, last):
+        with computing(job.fabric, part, job.world, piece, last):
             logits = part.forward(
                 model_input(part.forward, piece, part.spec, job.fabric.device, config.memory.chunk_frames)
             )

@@ -31,6 +31,7 @@ from kinelite.train.features.tail import Tail
 from kinelite.train.halved import halve_frozen_weights
 from kinelite.train.optim import Ema, Schedule, make_optimizer
 from kinelite.train.recompute import recompute
+from kinelite.train.shared_norm import SharedNorms
 from kinelite.train.stage import Frozen, freeze, train_mode
 from kinelite.train.trained import init_weights
 from kinelite.train.world import ALONE, World
@@ -53,6 +54,8 @@ class Part:
     ema: Ema | None
     frozen: Frozen
     spec: InputSpec
+    norms: SharedNorms | None = None
+    """Batch norms over the clips of several processes."""
     held_out: FeatureLoader | None = None
     """Stored features of the validation clips, from the first evaluation on."""
 
@@ -173,6 +176,7 @@ def build_part(
     fused = store is not None and fabric.device.type in ("cpu", "cuda") and not _scales_loss(fabric)
     optimizer = make_optimizer(model, config.optim, stage.lr or config.optim.lr, fused=fused)
     runs = Tail(model) if store else model
+    norms = SharedNorms(runs) if world.size > 1 else None
     if config.memory.compile:
         runs, told = compiled(runs, fabric.device)
         origin = f"{origin}; {told}"
@@ -195,7 +199,7 @@ def build_part(
             fabric.strategy.precision.load_state_dict(resume.scaler)
         if ema:
             ema.load(resume.ema)
-    return Part(stage, model, forward, wrapped, schedule, loader, ema, frozen, model.spec), origin
+    return Part(stage, model, forward, wrapped, schedule, loader, ema, frozen, model.spec, norms), origin
 
 
 def _scales_loss(fabric: Fabric) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int64, UInt8
@@ -13,6 +12,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from kinelite.train.mix import Mix, Piece, micro_batches
+from kinelite.train.part import Part
 from kinelite.train.world import World
 
 
@@ -44,8 +44,10 @@ def shared_pieces(
         yield Piece(blank, none, None, none, 1.0, idle=True), number == pieces
 
 
-def accumulating(fabric: Fabric, forward: Any, world: World, last: bool) -> AbstractContextManager[None]:
-    """While it lasts, gradients only add up here, unless it is the ``last`` micro-batch, in which they travel."""
+def computing(fabric: Fabric, part: Part, world: World, piece: Piece, last: bool) -> AbstractContextManager[None]:
+    """While a piece is computed: gradients add up here and travel with the ``last`` one."""
+    if part.norms is not None:
+        part.norms.idle = piece.idle
     if world.size == 1 or last:
         return contextlib.nullcontext()
-    return fabric.no_backward_sync(forward)
+    return fabric.no_backward_sync(part.forward)

@@ -1,7 +1,8 @@
 """What the processes of a test do, as torchrun starts them: python together.py JOBS.json
 
-JOBS is a list: {"train": config}, {"eval": RUN, "on": SPLIT, "batch": N}, {"kill": {"rank", "step"}} before a train.
-The first process writes the answers, one for each job, beside it: answers.json.
+JOBS is a list of {"train": config}, with "signal", "rank" and "step" for a process that gets one in mid-run and "catch"
+where it is meant to end so, and of {"eval": RUN, "on": SPLIT, "batch": N, "out": FOLDER}. Each process writes its answers
+beside it: answers-RANK.json.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from kinelite.config import from_json
+from kinelite.errors import RunError
 from kinelite.ranks import find_ranks
 from kinelite.train.assess import assess
 from kinelite.train.job import Job
@@ -38,7 +40,12 @@ def answer(job: dict[str, Any]) -> Any:
     if "train" in job:
         if "signal" in job and find_ranks().rank == job["rank"]:
             end_at(job["step"], signal.Signals[job["signal"]].value)
-        return train(from_json(job["train"])).status
+        try:
+            return train(from_json(job["train"])).status
+        except RunError as error:
+            if "catch" not in job:
+                raise
+            return str(error)
     record = assess(job["eval"], on=job["on"], batch=job["batch"], workers=0, device="cpu", out=Path(job["out"]))
     return record.scored
 
