@@ -17,7 +17,7 @@ ALLOWED = {
     "errors": set(),
     "config": {"types", "errors"},
     "limits": {"config", "errors"},
-    "ranks": {"errors"},
+    "ranks": {"errors", "records"},
     "records": {"errors"},
     "lock": {"errors", "records"},
     "cache": {"errors"},

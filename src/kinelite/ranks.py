@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 from kinelite.errors import UsageError
+from kinelite.records import cores
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,34 @@ def find_ranks(environ: Mapping[str, str] = os.environ) -> Ranks:
             "--ntasks-per-node of SLURM."
         )
     return found
+
+
+class Alone:
+    """A process with nobody to talk to, for what need not load PyTorch: what `kinelite.train.world.World` does then."""
+
+    rank, size, first = 0, 1, True
+
+    def firsts(self, thing: T) -> T:
+        """What the first process has."""
+        return thing
+
+    def everyones(self, thing: T) -> list[T]:
+        """What each process has."""
+        return [thing]
+
+    def counts(self, *numbers: int) -> list[tuple[int, ...]]:
+        """A few whole numbers of each process."""
+        return [numbers]
+
+    def wait(self) -> None:
+        """Nobody else is there."""
+
+
+def cores_here() -> int:
+    """Cores for this process: those that it may run on, shared with the others of its machine under torchrun. SLURM
+    binds each process to cores of its own."""
+    ranks = find_ranks()
+    return max(1, cores() // ranks.local_size) if ranks.launcher == "torchrun" else cores()
 
 
 def _number(environ: Mapping[str, str], name: str, otherwise: int = 0) -> int:

@@ -1,8 +1,8 @@
 """What the processes of a test do, as torchrun starts them: python together.py JOBS.json
 
 JOBS is a list of {"train": config}, with "signal", "rank" and "step" for a process that gets one in mid-run and "catch"
-where it is meant to end so, and of {"eval": RUN, "on": SPLIT, "batch": N, "out": FOLDER}. Each process writes its answers
-beside it: answers-RANK.json.
+where it is meant to end so; of {"eval": RUN, "on": SPLIT, "batch": N, "out": FOLDER}; and of {"verb": ["features",
+"make", ...]}. Each process writes its answers beside it: answers-RANK.json.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from kinelite.cli import main
 from kinelite.config import from_json
 from kinelite.errors import RunError
 from kinelite.ranks import find_ranks
@@ -46,6 +47,8 @@ def answer(job: dict[str, Any]) -> Any:
             if "catch" not in job:
                 raise
             return str(error)
+    if "verb" in job:
+        return main(job["verb"])
     record = assess(job["eval"], on=job["on"], batch=job["batch"], workers=0, device="cpu", out=Path(job["out"]))
     return record.scored
 

@@ -17,8 +17,7 @@ from kinelite.data.crew import LIMIT_S
 from kinelite.data.dataset import ClipDataset, Key, Sample
 from kinelite.data.decode import decoder_in_use, use_decoder
 from kinelite.data.pool import Pool
-from kinelite.ranks import find_ranks
-from kinelite.records import cores
+from kinelite.ranks import cores_here
 
 
 @dataclass
@@ -189,10 +188,3 @@ def leave_cores(workers: int, device: str) -> None:
     """Give a model on the CPU the cores that the workers leave (see `choose_workers`)."""
     if device == "cpu" and workers:
         torch.set_num_threads(max(1, min(torch.get_num_threads(), cores_here() - workers)))
-
-
-def cores_here() -> int:
-    """Cores for this process: those that it may run on, shared with the others of its machine under torchrun. SLURM
-    binds each process to cores of its own."""
-    ranks = find_ranks()
-    return max(1, cores() // ranks.local_size) if ranks.launcher == "torchrun" else cores()

@@ -25,7 +25,7 @@ class SharedNorms:
             if isinstance(module, _BatchNorm):
                 module.forward = self._shared(module, module.forward)
 
-    def _shared(self, norm: _BatchNorm, alone: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    def _shared(self, norm: _BatchNorm, alone: Callable[[Tensor], Tensor]) -> Any:
         def forward(x: Tensor) -> Tensor:
             if not norm.training:
                 return alone(x)

@@ -21,6 +21,7 @@ import torch
 import torch.distributed as dist
 from jaxtyping import Int64
 from torch import Tensor
+from torch._C._distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
@@ -157,12 +158,12 @@ def join() -> World:
         with told():
             backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
             store, _, size = next(rendezvous("env://", ranks.rank, ranks.size, timeout=TIMEOUT))
-            store = dist.PrefixStore(_meeting(store, ranks), store)
+            store = PrefixStore(_meeting(store, ranks), store)
             dist.init_process_group(backend, store=store, rank=ranks.rank, world_size=size, timeout=TIMEOUT)
     return World(ranks, _control_group())
 
 
-def _meeting(store: dist.Store, ranks: Ranks) -> str:
+def _meeting(store: Store, ranks: Ranks) -> str:
     """A name for this start of these processes, the same in all of them and never used before.
 
     torchrun's store may outlive a restart and then still holds the addresses of processes that are gone, where new ones
@@ -228,7 +229,8 @@ def fabric_in(world: World, strategy: str, accelerator: str) -> dict[str, Any]:
     # Buffers are equal without being sent: batch norms take their statistics over all processes.
     known = inspect.signature(DistributedDataParallel.__init__).parameters
     buffers = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
-    chosen = DDPStrategy(timeout=TIMEOUT, **{buffers: False})
+    more: dict[str, Any] = {buffers: False}
+    chosen = DDPStrategy(timeout=TIMEOUT, **more)
     nodes, plugins = world.ranks.machines, [environment(world.ranks)]
     return {"devices": world.ranks.local_size, "num_nodes": nodes, "strategy": chosen, "plugins": plugins}
 

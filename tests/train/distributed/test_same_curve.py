@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 from launch import answers, finish, losses, together
-from safetensors.torch import load_file
 
+from kinelite.cli import main
 from kinelite.config import FeaturesConfig, NetConfig, OptimConfig, TrainConfig, to_json
+from kinelite.data.sets import load_set
 from kinelite.train.assess import assess
 from kinelite.train.run import train
 
@@ -27,6 +28,20 @@ RUNS: dict[str, dict[str, Any]] = {
 }
 
 
+SHARED = (
+    ["features", "make", "RUN/plain", "--out", "OUT/stored", "--views", "2", "--max-skipped", "0.5"],
+    ["data", "prepare", "folder:CLIPS", "--out", "OUT/prepared", "--workers", "0", "--max-skipped", "0.5"],
+)
+
+
+def at(verb: list[str], out: Path, clips: Path, run: Path | None = None) -> list[str]:
+    """A command line with its folders filled in."""
+    folders = {"OUT": str(out), "RUN": str(run or out), "CLIPS": str(clips)}
+    for name, folder in folders.items():
+        verb = [word.replace(name, folder) for word in verb]
+    return verb
+
+
 @dataclass
 class Pair:
     """Runs of one process and of two."""
@@ -36,17 +51,21 @@ class Pair:
 
 
 @pytest.fixture(scope="module")
-def pair(make: Callable[..., TrainConfig], tmp_path_factory: pytest.TempPathFactory) -> Pair:
+def pair(make: Callable[..., TrainConfig], some_clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Pair:
     root = tmp_path_factory.mktemp("pair")
     found = Pair(root / "one", root / "two")
     jobs: list[dict[str, Any]] = [{"train": to_json(make(found.two / name, **run))} for name, run in RUNS.items()]
     jobs.append({"eval": str(found.two / "plain"), "on": "all", "batch": 5, "out": str(found.two / "eval")})
+    jobs += [{"verb": at(verb, found.two, some_clips)} for verb in SHARED]
     process = together(root / "jobs", jobs)
     for name, run in RUNS.items():
         assert train(make(found.one / name, **run)).status == "ok"
     said = finish(process)
     assert said.count("Stage 1/1 'end-to-end'") == 3, "one process speaks"
-    assert answers(root / "jobs") == answers(root / "jobs", rank=1) == ["ok"] * len(RUNS) + [12]
+    # Source and clips are the same for both, and so must be what is made of them.
+    for verb in SHARED:
+        assert main(at(verb, found.one, some_clips, run=found.two)) == 0
+    assert answers(root / "jobs") == answers(root / "jobs", rank=1) == ["ok"] * len(RUNS) + [12, 0, 0]
     return found
 
 
@@ -73,11 +92,20 @@ def test_an_evaluation_of_uneven_shares_is_exact(pair: Pair) -> None:
         assert two[field] == getattr(one, field), field
 
 
+def contents(folder: Path, pattern: str) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob(pattern)}
+
+
 def test_features_made_by_two_are_those_made_by_one(pair: Pair) -> None:
-    blocks = {path.relative_to(pair.one) for path in (pair.one / "sfa" / "features").rglob("block-*")}
-    assert len(blocks) > 2
-    assert blocks == {path.relative_to(pair.two) for path in (pair.two / "sfa" / "features").rglob("block-*")}
-    # The encoder itself differs in the last bits, as the stage that trained it does.
-    for block in blocks:
-        one, two = (load_file(root / block)["features"].float() for root in (pair.one, pair.two))
-        np.testing.assert_allclose(one, two, atol=5e-3)
+    one, two = (contents(root / "stored", "block-*") for root in (pair.one, pair.two))
+    assert len(one) == 13
+    assert one == two
+
+
+def test_clips_prepared_by_two_are_those_prepared_by_one(pair: Pair) -> None:
+    one, two = (contents(root / "prepared", "*.clip") for root in (pair.one, pair.two))
+    assert len(one) == 12
+    assert one == two
+    manifest = load_set(f"store:{pair.two / 'prepared'}")
+    assert len(manifest.rows) == 12
+    assert {path.name for path in (pair.two / "prepared").glob("index*")} == {f"index-{i}-of-2.jsonl" for i in (1, 2)}
