@@ -14,8 +14,8 @@ from kinelite.errors import DataError, UsageError
 from kinelite.records import EvalRecord, environment, write_json
 from kinelite.train.device import place
 from kinelite.train.evaluate import evaluate
+from kinelite.train.fabric import make_fabric
 from kinelite.train.joint import renumbered
-from kinelite.train.run import make_fabric
 from kinelite.train.trained import Trained, load_trained
 from kinelite.train.world import join
 

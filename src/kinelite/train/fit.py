@@ -19,6 +19,7 @@ from kinelite.train.features.use import training_store
 from kinelite.train.job import Job
 from kinelite.train.mix import draw_mix
 from kinelite.train.part import Part, build_part
+from kinelite.train.sharded import whole
 from kinelite.train.shared import computing, shared_pieces
 from kinelite.train.stage import trained_parameters
 from kinelite.train.step import piece_loss
@@ -89,9 +90,8 @@ def train_step(job: Job, part: Part, batch: Batch | FeatureBatch) -> tuple[float
     sum_of = torch.zeros((), device=job.fabric.device)
     for piece, last in shared_pieces(job.world, inputs, batch.labels, counts, part.stage.micro_batch or clips, mix):
         with computing(job.fabric, part, job.world, piece, last):
-            logits = part.forward(
-                model_input(part.forward, piece, part.spec, job.fabric.device, config.memory.chunk_frames)
-            )
+            encoder, chunk = part.encoder(job.fabric), config.memory.chunk_frames
+            logits = part.forward(model_input(encoder, piece, part.spec, job.fabric.device, chunk))
             loss = piece_loss(logits, piece, config.optim.label_smoothing) / clips
             # The strategy takes the mean over the processes.
             job.fabric.backward(loss * job.world.size if job.world.size > 1 else loss)
@@ -119,7 +119,7 @@ def _inputs(part: Part, batch: Batch | FeatureBatch) -> Tensor:
 def _clip(job: Job, part: Part) -> float:
     limit: Any = job.config.optim.clip_norm or math.inf
     norm = job.fabric.clip_gradients(part.forward, part.optimizer, max_norm=limit, error_if_nonfinite=False)
-    return float(norm) if norm is not None else 0.0
+    return float(whole(norm)) if norm is not None else 0.0
 
 
 def _not_finite(job: Job, batch: Batch | FeatureBatch, what: str, value: float) -> str:

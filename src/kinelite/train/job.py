@@ -26,6 +26,7 @@ from kinelite.train.interrupted import Interrupted
 from kinelite.train.log import RunLog
 from kinelite.train.optim import set_lr
 from kinelite.train.part import Part
+from kinelite.train.sharded import whole, whole_state
 from kinelite.train.stage import train_mode, trained_parameters
 from kinelite.train.trained import load_best, save_best
 from kinelite.train.world import ALONE, World
@@ -170,8 +171,8 @@ class Job:
         path = checkpoint_path(self.checkpoints, p)
         state = {
             "model": part.state(),
-            "optimizer": part.optimizer.state_dict() if p.stage_step else {"state": {}, "param_groups": []},
-            "ema": part.ema.average if part.ema and p.stage_step else {},
+            "optimizer": whole_state(part.optimizer) if p.stage_step else {"state": {}, "param_groups": []},
+            "ema": {k: whole(v) for k, v in part.ema.average.items()} if part.ema and p.stage_step else {},
         }
         if self.world.first:
             scaler, keep = self.fabric.strategy.precision.state_dict(), self.config.keep.last
@@ -235,21 +236,23 @@ class Job:
             part.ema.swap()
         part.model.eval()
         found = numbers(self._scores(part), self.validation)
-        if self.config.keep.select == "best" and found["top1"] > self.progress.best and self.world.first:
-            save_best(self.out, part)
+        if self.config.keep.select == "best" and found["top1"] > self.progress.best:
+            state = part.state()  # all processes have to give their parts
+            if self.world.first:
+                save_best(self.out, state)
         train_mode(part.model)
         if part.ema:
             part.ema.swap()
         return found
 
     def _scores(self, part: Part) -> Scores:
-        batch = part.stage.micro_batch or 16
+        batch, forward = part.stage.micro_batch or 16, part.evaluated(self.placement)
         if part.stored:
             part.held_out = part.held_out or validation_features(self, part.model, batch)
             part.model.eval()
-            return score_features(part.forward, part.held_out, self.validation, self.fabric.device, self.world)
+            return score_features(forward, part.held_out, self.validation, self.fabric.device, self.world)
         return score(
-            part.forward,
+            forward,
             self.validation,
             part.spec,
             self.fabric.device,
@@ -269,6 +272,8 @@ class Job:
         p.wait_s, part.loader.wait_s = p.wait_s + part.loader.wait_s, 0.0
         if part.ema:
             part.ema.swap()
+        trained = trained_parameters(part.model)
+        part.put_together(self.placement)
         if self.config.keep.select == "best" and p.best >= 0:
             self.world.wait()  # until it is written
             load_best(self.out, part)
@@ -279,7 +284,7 @@ class Job:
                 "epochs": p.epoch,
                 "seconds": p.stage_s,
                 "steps": p.stage_step,
-                "trained_params": trained_parameters(part.model),
+                "trained_params": trained,
                 "froze": list(stage.freeze),
                 "top1": p.best if p.best >= 0 else None,
                 "peak_memory_gib": p.stage_peak_gib,

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.strategies.model_parallel import ModelParallelStrategy
 from torch import Tensor, nn
 
 from kinelite.config import Stage, TrainConfig
@@ -23,7 +24,9 @@ from kinelite.train.checkpoint import Checkpoint, join_optimizer
 from kinelite.train.chunks import choose_chunk
 from kinelite.train.compiled import compiled
 from kinelite.train.decoder import settled
+from kinelite.train.device import Placement
 from kinelite.train.drop import drop_tokens
+from kinelite.train.fabric import make_fabric
 from kinelite.train.features.choice import can_be_stored, check_choice
 from kinelite.train.features.loader import FeatureLoader, feature_loader
 from kinelite.train.features.store import FeatureStore
@@ -31,6 +34,7 @@ from kinelite.train.features.tail import Tail
 from kinelite.train.halved import halve_frozen_weights
 from kinelite.train.optim import Ema, Schedule, make_optimizer
 from kinelite.train.recompute import recompute
+from kinelite.train.sharded import FrozenEncoder, load_state, replica, whole
 from kinelite.train.shared_norm import SharedNorms
 from kinelite.train.stage import Frozen, freeze, train_mode
 from kinelite.train.trained import init_weights
@@ -54,6 +58,8 @@ class Part:
     ema: Ema | None
     frozen: Frozen
     spec: InputSpec
+    together: Callable[[], nn.Module] | None = None
+    """The whole model, where the processes share it out."""
     norms: SharedNorms | None = None
     """Batch norms over the clips of several processes."""
     held_out: FeatureLoader | None = None
@@ -66,7 +72,21 @@ class Part:
 
     def state(self) -> dict[str, Tensor]:
         """Weights by name."""
-        return dict(self.model.state_dict())
+        return {name: whole(value) for name, value in self.model.state_dict().items()}
+
+    def encoder(self, fabric: Fabric) -> Any:
+        """What computes the features of a frozen encoder."""
+        return FrozenEncoder(self.model, fabric.strategy.precision) if self.together else self.forward
+
+    def evaluated(self, placement: Placement) -> Any:
+        """What is scored: the model that trains, or put together where processes share it out."""
+        return make_fabric(placement).setup_module(self.together()) if self.together else self.forward
+
+    def put_together(self, placement: Placement) -> None:
+        """End the sharing: from now on this is the part of a process that holds the whole model."""
+        if self.together:
+            self.model, self.together = self.together(), None
+            self.forward = make_fabric(placement).setup_module(self.model)
 
 
 def build_model(config: TrainConfig, stage: Stage, tasks: dict[str, int]) -> tuple[Any, str]:
@@ -170,17 +190,21 @@ def build_part(
         load_weights(model, resume.model)
         origin = f"continued from {resume.path.name}"
     frozen = freeze(model, stage.freeze)
+    sharing = isinstance(fabric.strategy, ModelParallelStrategy)
+    together = replica(model) if sharing else None
     spare(model, config, stage)
     store = store_of(model)
     # Behind the encoder so little is left that the optimiser is a good part of a step.
-    fused = store is not None and fabric.device.type in ("cpu", "cuda") and not _scales_loss(fabric)
-    optimizer = make_optimizer(model, config.optim, stage.lr or config.optim.lr, fused=fused)
+    fused = store is not None and not sharing and fabric.device.type in ("cpu", "cuda") and not _scales_loss(fabric)
     runs = Tail(model) if store else model
     norms = SharedNorms(runs) if world.size > 1 else None
     if config.memory.compile:
         runs, told = compiled(runs, fabric.device)
         origin = f"{origin}; {told}"
-    forward, wrapped = fabric.setup(runs, optimizer)
+    if sharing:  # which puts other parameters into the model
+        runs = fabric.setup_module(runs)
+    optimizer = make_optimizer(model, config.optim, stage.lr or config.optim.lr, fused=fused)
+    forward, wrapped = (runs, fabric.setup_optimizers(optimizer)) if sharing else fabric.setup(runs, optimizer)
     if not store:
         halve_frozen_weights(model, fabric)
     train_mode(model)
@@ -193,13 +217,13 @@ def build_part(
         loader = _train_loader(config, manifest, stage, model.spec, number, fabric.device.type, world)
     schedule = _schedule(config, stage, len(loader))
     if resume:
-        wrapped.load_state_dict(join_optimizer(resume.optim, resume.optim_groups))
+        load_state(wrapped, join_optimizer(resume.optim, resume.optim_groups))
         schedule.load(resume.progress.schedule)
         if resume.scaler:
             fabric.strategy.precision.load_state_dict(resume.scaler)
         if ema:
             ema.load(resume.ema)
-    return Part(stage, model, forward, wrapped, schedule, loader, ema, frozen, model.spec, norms), origin
+    return Part(stage, model, forward, wrapped, schedule, loader, ema, frozen, model.spec, together, norms), origin
 
 
 def _scales_loss(fabric: Fabric) -> bool:

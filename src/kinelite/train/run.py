@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import shlex
 import sys
-import warnings
 from pathlib import Path
 from typing import Any
-
-import torch
-from lightning_fabric import Fabric
 
 from kinelite.config import TrainConfig, differences, from_json, to_json
 from kinelite.data.loader import choose_workers
@@ -24,8 +19,9 @@ from kinelite.models.weights import load_weights
 from kinelite.records import EvalRecord, TrainRecord, environment, explained, from_dict, truncate_jsonl, write_json
 from kinelite.train.checkpoint import Checkpoint, list_checkpoints, load_latest
 from kinelite.train.decoder import settled, with_decoder
-from kinelite.train.device import PeakMemory, Placement, place
+from kinelite.train.device import PeakMemory, place
 from kinelite.train.evaluate import check_skipped, evaluate
+from kinelite.train.fabric import make_fabric
 from kinelite.train.features.use import say_what_stays
 from kinelite.train.fit import fit
 from kinelite.train.job import Interrupted, Job
@@ -34,7 +30,7 @@ from kinelite.train.log import RunLog
 from kinelite.train.outcome import explain, write_record
 from kinelite.train.part import Part, build_part, check_stages
 from kinelite.train.trained import FILE, save_trained
-from kinelite.train.world import ALONE, World, fabric_in, join
+from kinelite.train.world import World, join
 
 # A run may be continued with these changed: they do not alter what is learnt.
 FREE_FIELDS = (
@@ -194,26 +190,6 @@ def check_shared(out: Path, config: TrainConfig, found: Checkpoint | None, world
         )
 
 
-def make_fabric(placement: Placement, world: World = ALONE, strategy: str = "auto") -> Fabric:
-    """Lightning Fabric on one device, or on that of each process of ``world``; its own start-up messages are left out,
-    ours say the same."""
-    for name in ("lightning_fabric", "lightning.fabric", "lightning_fabric.utilities.seed"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    precision: Any = placement.fabric_precision
-    with warnings.catch_warnings():
-        # Fabric advises tensor-core precision and the like at start-up; none of it concerns the user of a verb.
-        warnings.simplefilter("ignore")
-        fabric = Fabric(
-            accelerator=placement.accelerator,
-            precision=precision,
-            **fabric_in(world, strategy, placement.accelerator) or {"devices": placement.indices},
-        )
-        fabric.launch()
-    if placement.accelerator == "cuda":
-        torch.set_float32_matmul_precision("high")
-    return fabric
-
-
 def _run(job: Job, manifest: Manifest, held_out: Manifest, command: str) -> TrainRecord:
     job.watch_signals()
     try:
@@ -247,7 +223,7 @@ def _trained_part(job: Job) -> Part:
     if resume is None or not trained:
         return fit(job)
     # Killed between the last step and the record: only the evaluation is left.
-    part, _ = build_part(job.config, job.training, job.fabric, p.stage - 1, None, world=job.world)
+    part, _ = build_part(job.config, job.training, make_fabric(job.placement), p.stage - 1, None)
     load_weights(part.model, resume.model)
     return part
 

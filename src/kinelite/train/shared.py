@@ -48,6 +48,6 @@ def computing(fabric: Fabric, part: Part, world: World, piece: Piece, last: bool
     """While a piece is computed: gradients add up here and travel with the ``last`` one."""
     if part.norms is not None:
         part.norms.idle = piece.idle
-    if world.size == 1 or last:
+    if world.size == 1 or last or part.together:  # parts of gradients are summed where they belong at once
         return contextlib.nullcontext()
     return fabric.no_backward_sync(part.forward)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import inspect
 import os
 import secrets
 import time
@@ -23,7 +22,6 @@ from jaxtyping import Int64
 from torch import Tensor
 from torch._C._distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
-from torch.nn.parallel import DistributedDataParallel
 
 from kinelite.errors import RunError, UsageError
 from kinelite.ranks import Ranks, find_ranks
@@ -218,21 +216,6 @@ def environment(ranks: Ranks) -> Any:
     os.environ.setdefault("MASTER_ADDR", slurm.main_address)
     os.environ.setdefault("MASTER_PORT", str(slurm.main_port))
     return slurm
-
-
-def fabric_in(world: World, strategy: str, accelerator: str) -> dict[str, Any]:
-    """What Fabric is told of the world; nothing where a process is alone."""
-    if world.size == 1:
-        return {}
-    from lightning_fabric.strategies.ddp import DDPStrategy
-
-    # Buffers are equal without being sent: batch norms take their statistics over all processes.
-    known = inspect.signature(DistributedDataParallel.__init__).parameters
-    buffers = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
-    more: dict[str, Any] = {buffers: False}
-    chosen = DDPStrategy(timeout=TIMEOUT, **more)
-    nodes, plugins = world.ranks.machines, [environment(world.ranks)]
-    return {"devices": world.ranks.local_size, "num_nodes": nodes, "strategy": chosen, "plugins": plugins}
 
 
 @contextlib.contextmanager
