@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from kinelite.errors import KINELITE_ERRORS, UsageError, unknown
+from kinelite.ranks import Ranks, find_ranks
 
 VERBS = {
     "demo": "The whole story on built-in clips: conventional training against SFA, in minutes on a CPU.",
@@ -49,10 +51,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"kinelite {__version__}")
         return 0
     shown, warnings.showwarning = warnings.showwarning, _warn
+    who = args[0]
     try:
-        return _run(args[0], args[1:])
+        with _heard() as ranks:
+            who += f" (process {ranks.rank} of {ranks.size})" if ranks.size > 1 else ""
+            return _run(args[0], args[1:])
     except KINELITE_ERRORS as error:
-        print(f"kinelite {args[0]}: {error}", file=sys.stderr)
+        print(f"kinelite {who}: {error}", file=sys.stderr)
         return error.exit_code
     except BrokenPipeError:
         # The reader (head, less) has gone; Python would complain once more while it flushes at exit.
@@ -66,6 +71,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 3
     finally:
         warnings.showwarning = shown
+
+
+@contextlib.contextmanager
+def _heard() -> Iterator[Ranks]:
+    """Of the processes that torchrun or srun started together only the first one is heard on standard output."""
+    ranks = find_ranks()
+    with contextlib.ExitStack() as stack:
+        if not ranks.first:
+            stack.enter_context(contextlib.redirect_stdout(stack.enter_context(open(os.devnull, "w"))))
+        yield ranks
 
 
 def _warn(message: Warning | str, category: type[Warning], *_: Any) -> None:

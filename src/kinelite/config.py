@@ -233,6 +233,8 @@ class TrainConfig:
     """auto, cpu, cuda, cuda:1, mps."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """auto: bf16 where the device is fast at it, else fp32."""
+    strategy: Literal["auto", "ddp", "fsdp"] = "auto"
+    """Under torchrun or srun. auto, ddp: every process holds the model. fsdp: they share it out."""
     workers: int = -1
     """Processes that decode clips (0: none, -1: chosen from the number of cores)."""
     max_hours: float = 0.0

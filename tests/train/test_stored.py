@@ -78,8 +78,8 @@ def test_logits_from_stored_features_are_those_from_pixels(
     found: list[float] = []
     real = job_module.score_features
 
-    def both(forward: Any, loader: FeatureLoader, manifest: Any, device: torch.device) -> Any:
-        scores = real(forward, loader, manifest, device)
+    def both(forward: Any, loader: FeatureLoader, manifest: Any, device: torch.device, world: Any) -> Any:
+        scores = real(forward, loader, manifest, device, world)
         pixels = score(parts[-1].model, manifest, parts[-1].spec, device)
         assert scores.indices == pixels.indices
         assert torch.equal(scores.labels, pixels.labels)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -15,6 +15,7 @@ from kinelite.cli import parse
 from kinelite.commands.progress import bar
 from kinelite.config import SplitConfig
 from kinelite.errors import DataError, SetupError, UsageError
+from kinelite.ranks import Alone, cores_here, find_ranks
 from kinelite.records import cores
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from kinelite.data.prepare.plan import Plan
     from kinelite.data.prepare.store import Entry, Settings
     from kinelite.data.prepare.trial import Try
+    from kinelite.train.world import World
 
 GIB = 2**30
 DEFAULT_SHORT_SIDE = 256
@@ -79,29 +81,46 @@ def main(args: list[str]) -> dict[str, Any]:
 
 def run(flags: PrepareFlags) -> dict[str, Any]:
     """Prepare, continue or verify a store; exit code 3 when it does not fit, 4 when too many clips cannot be read."""
-    from kinelite.data.prepare.job import prepare
+    from kinelite.data.prepare.job import Prepared, prepare
     from kinelite.data.prepare.plan import finished, make_plan
     from kinelite.data.prepare.store import Shard
     from kinelite.data.sets import load_set
 
     began = time.monotonic()
     _check(flags)
-    manifest = load_set(flags.spec, flags.split)
-    plan = make_plan(manifest, flags.out, _settings(flags), Shard.parse(flags.shard))
+    manifest, world = load_set(flags.spec, flags.split), _world()
+    shard = Shard.parse(flags.shard).part(world.rank, world.size)
+    plan = make_plan(manifest, flags.out, _settings(flags), shard)
     found = None
-    if flags.format == "auto" and not _exists(flags.out):
+    if world.first and flags.format == "auto" and not _exists(flags.out):
         found = _automatic(plan, flags)
         plan = plan.with_settings(found.settings)
+    plan = plan.with_settings(world.firsts(plan.card.settings))
     done = finished(plan)
     damaged = _verify(plan, done) if flags.verify else []
-    todo = len(plan.mine()) - len(done)
-    print(f"{len(plan.mine())} clips of '{flags.spec}', {len(done)} of them are in '{flags.out}' already.")
-    if todo:
-        _weigh(plan, todo, flags, found)
+    mine, there = (sum(column) for column in zip(*world.counts(len(plan.mine()), len(done)), strict=True))
+    print(f"{mine} clips of '{flags.spec}', {there} of them are in '{flags.out}' already.")
+    if mine > there and world.first:
+        _weigh(plan, mine - there, flags, found)
+    world.wait()  # nothing is written before it is known to fit
     with bar("clips prepared") as tick:
         limit = flags.max_disk_gib * GIB or float("inf")
-        result = prepare(plan, done, workers=flags.workers, max_bytes=limit, limit_s=flags.limit_s, progress=tick)
+        workers = cores_here() if flags.workers < 0 else flags.workers
+        result = prepare(
+            plan, done, workers=workers, max_bytes=limit / world.size, limit_s=flags.limit_s, progress=tick
+        )
+    parts, damaged = world.everyones(result), [file for files in world.everyones(damaged) for file in files]
+    result = Prepared(**{f.name: sum(getattr(part, f.name) for part in parts) for f in fields(Prepared)})
     return _told(flags, plan, result, damaged, time.monotonic() - began)
+
+
+def _world() -> World | Alone:
+    """The processes that torchrun or srun started together: each makes a share of the clips."""
+    if find_ranks().size == 1:
+        return Alone()
+    from kinelite.train.world import join
+
+    return join()
 
 
 def _check(flags: PrepareFlags) -> None:
@@ -219,10 +238,10 @@ def _told(flags: PrepareFlags, plan: Plan, result: Prepared, damaged: list[str],
     if result.failed:
         print(f"{result.failed} of {result.clips} originals cannot be decoded and are left out: {plan.failed}")
     share = result.failed / max(1, result.clips)
-    if plan.shard.of == 1:
+    if flags.shard.endswith("/1"):
         print(f"Next: kinelite train sfa --data store:{flags.out}")
     else:
-        print(f"When all {plan.shard.of} shards are done and in one folder: kinelite data check store:{flags.out}")
+        print(f"When all shards of {flags.shard} are done and in one folder: kinelite data check store:{flags.out}")
     return {
         "out": flags.out.as_posix(),
         "clips": result.clips,

@@ -14,6 +14,7 @@ from kinelite.cli import parse
 from kinelite.commands.progress import bar
 from kinelite.config import NetConfig, SplitConfig
 from kinelite.errors import UsageError
+from kinelite.ranks import find_ranks
 
 if TYPE_CHECKING:
     from kinelite.data.manifest import Manifest
@@ -159,7 +160,7 @@ def _make(flags: FeaturesMakeFlags, source: Source, manifest: Manifest, placemen
     )
     todo = missing_clips(folder, key)
     print(f"{split}: {key.clips} clips, {key.clips - todo} of them are in '{folder}' already.")
-    if todo:
+    if todo and find_ranks().first:  # torchrun and srun start several, which share the blocks
         print(f"  {key.views} views each; the store takes {estimate(source.model, manifest, key, means, todo)}.")
     with stop_signals(_stopping) as stop, bar(f"{split} clips encoded") as tick:
         return extract(source.model, manifest, key, folder, means, tick, stop)

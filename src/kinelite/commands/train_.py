@@ -10,6 +10,7 @@ from typing import Any
 from kinelite.cli import parse
 from kinelite.config import ClipConfig, NetConfig, TrainConfig, from_json
 from kinelite.errors import UsageError
+from kinelite.ranks import find_ranks
 from kinelite.recipes import RECIPES, recipe, summary
 from kinelite.records import TrainRecord
 
@@ -31,6 +32,8 @@ def main(args: list[str]) -> dict[str, Any]:
         flush=True,
     )
     record = train(config)
+    if not find_ranks().first:
+        return {}
     page = _report(Path(config.out))
     print(_summary(record))
     print(f"Result in {config.out}; page: {page}. Next: kinelite predict {config.out} CLIP...")

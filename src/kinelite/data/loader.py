@@ -17,7 +17,7 @@ from kinelite.data.crew import LIMIT_S
 from kinelite.data.dataset import ClipDataset, Key, Sample
 from kinelite.data.decode import decoder_in_use, use_decoder
 from kinelite.data.pool import Pool
-from kinelite.records import cores
+from kinelite.ranks import cores_here
 
 
 @dataclass
@@ -30,9 +30,31 @@ class Batch:
     skipped: list[tuple[int, str]]
 
 
+@dataclass(frozen=True)
+class Share:
+    """What one of several processes reads."""
+
+    rank: int = 0
+    ranks: int = 1
+    whole_batches: bool = False
+    """Every so many-th batch (what is scored then has the company that it has in one process), or a part of each."""
+
+    def of_batch(self, clips: int) -> slice:
+        """This process's part of a batch: neighbours, so that all parts one behind the other are the batch."""
+        return slice(self.rank * clips // self.ranks, (self.rank + 1) * clips // self.ranks)
+
+
+ALL = Share()
+"""Everything: one process."""
+
+
 @dataclass
 class EpochBatches:
-    """Keys of the batches of one epoch, from ``start`` on. ``seek`` moves it; nothing else changes it."""
+    """Keys of the batches of one epoch, from ``start`` on. ``seek`` moves it; nothing else changes it.
+
+    Where several processes share the clips, the batches are those of one process and ``share`` says which clips of
+    them are read here: a part of each, perhaps none, or whole batches. The length counts all batches.
+    """
 
     clips: int
     batch: int
@@ -40,6 +62,7 @@ class EpochBatches:
     shuffle: bool
     epoch: int = 0
     start: int = 0
+    share: Share = ALL
 
     def seek(self, epoch: int, start: int = 0) -> None:
         """The next iteration yields the batches of ``epoch``, beginning with number ``start``."""
@@ -55,6 +78,10 @@ class EpochBatches:
             order = np.random.default_rng([self.seed, self.epoch, 2**31]).permutation(self.clips)
         for number in range(self.start, len(self)):
             part = order[number * self.batch : (number + 1) * self.batch]
+            if not self.share.whole_batches:
+                part = part[self.share.of_batch(len(part))]
+            elif number % self.share.ranks != self.share.rank:
+                continue
             yield [Key(self.epoch, int(index)) for index in part]
 
 
@@ -83,6 +110,10 @@ class ClipLoader:
             yield batch
             del batch
             began = time.perf_counter()
+
+    def nothing(self) -> UInt8[Tensor, "0 c t h w"]:
+        """Frames of no clip, in the shape of training clips."""
+        return torch.empty(0, *self.dataset.reading.shape[1:], dtype=torch.uint8)
 
     def close(self) -> None:
         """Stop the workers, if there are any; the loader can be iterated again and then starts new ones."""
@@ -117,7 +148,7 @@ def collate(samples: list[Sample], pin: bool = False) -> Batch:
         frames = torch.empty((len(good), *good[0].frames.shape), dtype=torch.uint8, pin_memory=pin)
         for target, sample in zip(frames.numpy(), good, strict=True):
             target[:] = sample.frames
-    width = len(samples[0].labels)
+    width = len(samples[0].labels) if samples else 0
     labels = torch.tensor([s.labels for s in good], dtype=torch.int64).reshape(len(good), width)
     skipped = [(s.index, s.problem or "unknown") for s in samples if s.frames is None]
     return Batch(frames, labels, [s.index for s in good], skipped)
@@ -132,10 +163,13 @@ def make_loader(
     pin: bool = False,
     seed: int = 0,
     limit_s: float = LIMIT_S,
+    share: Share = ALL,
 ) -> ClipLoader:
-    """A loader of ``batch`` clips per step. ``workers`` 0 reads in this process, where ``limit_s`` has no effect."""
-    batches = EpochBatches(len(dataset), batch, seed, shuffle)
-    pool = Pool(dataset, batch, workers, limit_s) if workers > 0 else None
+    """A loader of ``batch`` clips per step, of which this process reads its ``share``. ``workers`` 0 reads in this
+    process, where ``limit_s`` has no effect."""
+    batches = EpochBatches(len(dataset), batch, seed, shuffle, share=share)
+    most = batch if share.whole_batches else -(-batch // share.ranks)
+    pool = Pool(dataset, most, workers, limit_s) if workers > 0 else None
     return ClipLoader(dataset, batches, pool, pin)
 
 
@@ -147,10 +181,10 @@ def choose_workers(asked: int, device: str, clips: int) -> int:
     """
     if asked >= 0:
         return asked
-    return 0 if device == "cpu" else min(max(1, cores() - 1), clips)
+    return 0 if device == "cpu" else min(max(1, cores_here() - 1), clips)
 
 
 def leave_cores(workers: int, device: str) -> None:
     """Give a model on the CPU the cores that the workers leave (see `choose_workers`)."""
     if device == "cpu" and workers:
-        torch.set_num_threads(max(1, min(torch.get_num_threads(), cores() - workers)))
+        torch.set_num_threads(max(1, min(torch.get_num_threads(), cores_here() - workers)))

@@ -47,20 +47,21 @@ class Pool:
         self._iteration += 1
         mine = self._iteration
         crew.forget()
-        blocks, ahead, source = deque(range(self.blocks)), deque[dict[int, Task]](), iter(keys)
+        blocks, ahead, source = deque(range(self.blocks)), deque[tuple[int, dict[int, Task]]](), iter(keys)
         while True:
             if mine != self._iteration:
                 raise UsageError("These batches ended when the loader was closed, or when others of it were begun.")
             for batch in islice(source, len(blocks)):
-                tasks = self._tasks(batch, blocks.popleft())
-                ahead.append(tasks)
+                block = blocks.popleft()
+                tasks = self._tasks(batch, block)
+                ahead.append((block, tasks))
                 crew.put({number: encode(task) for number, task in tasks.items()})
             if not ahead:
                 return
-            tasks = ahead.popleft()
+            block, tasks = ahead.popleft()
             answers = crew.take(tasks)
             yield [self._sample(task, answer) for task, answer in zip(tasks.values(), answers, strict=True)]
-            blocks.append(next(iter(tasks.values())).slot // self.batch)
+            blocks.append(block)
 
     @property
     def restarts(self) -> int:

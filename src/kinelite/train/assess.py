@@ -14,9 +14,10 @@ from kinelite.errors import DataError, UsageError
 from kinelite.records import EvalRecord, environment, write_json
 from kinelite.train.device import place
 from kinelite.train.evaluate import evaluate
+from kinelite.train.fabric import make_fabric
 from kinelite.train.joint import renumbered
-from kinelite.train.run import make_fabric
 from kinelite.train.trained import Trained, load_trained
+from kinelite.train.world import join
 
 
 def assess(
@@ -45,13 +46,15 @@ def assess(
         raise UsageError(f"'{run}' does not say what it was trained on. Name a set: --data folder:ROOT")
     rule = split_config or (config.split if config else SplitConfig())
     manifest = in_order_of(trained, choose_split(load_set(spec_text, rule), on))
-    placement = place(device, precision)
+    placement, world = place(device, precision), join()
     fabric = make_fabric(placement)
     forward = fabric.setup_module(trained.model.to(fabric.device))
     forward.eval()
     out = out or trained.folder / f"eval-{on}-{views[0]}x{views[1]}"
     workers = choose_workers(workers, placement.accelerator, len(manifest.rows))
-    found = evaluate(forward, manifest, trained.spec, fabric.device, out, views=views, batch=batch, workers=workers)
+    found = evaluate(
+        forward, manifest, trained.spec, fabric.device, out, views=views, batch=batch, workers=workers, world=world
+    )
     record = EvalRecord(
         model=trained.name,
         data=spec_text,
@@ -62,7 +65,9 @@ def assess(
         command=command,
         **found,
     )
-    write_json(out / "eval.json", record)
+    if world.first:
+        write_json(out / "eval.json", record)
+    world.wait()
     return record
 
 

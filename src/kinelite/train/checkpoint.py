@@ -89,8 +89,13 @@ def join_optimizer(tensors: dict[str, Tensor], groups: list[dict[str, Any]]) -> 
     return {"state": slots, "param_groups": groups}
 
 
+def checkpoint_path(folder: Path, progress: Progress) -> Path:
+    """Where the checkpoint of ``progress`` belongs."""
+    return folder / f"step-{progress.step:09d}.safetensors"
+
+
 def save_checkpoint(
-    folder: Path,
+    path: Path,
     *,
     model: dict[str, Tensor],
     optimizer: dict[str, Any],
@@ -100,7 +105,8 @@ def save_checkpoint(
     data: str,
     keep: int,
 ) -> Path:
-    """Write ``step-N.safetensors`` so that a reader sees a whole file or none, then delete all but the last ``keep``.
+    """Write ``path`` (see `checkpoint_path`) so that a reader sees a whole file or none, then delete all but the last
+    ``keep`` of its folder.
 
     Raises SetupError when the disk is full or the folder read-only; the checkpoints that exist stay.
     """
@@ -112,9 +118,8 @@ def save_checkpoint(
         {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()},
         metadata={"format": "pt", "kinelite": json.dumps(header)},
     )
-    path = folder / f"step-{progress.step:09d}.safetensors"
     replace_bytes(path, content)
-    for old in list_checkpoints(folder)[:-keep]:
+    for old in list_checkpoints(path.parent)[:-keep]:
         old.unlink(missing_ok=True)
     return path
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import torch
 
-from kinelite.errors import SetupError, unknown
+from kinelite.errors import SetupError, UsageError, unknown
+from kinelite.ranks import Ranks, find_ranks
 
 GIB = 1024**3
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
@@ -58,6 +59,9 @@ def place(device: str = "auto", precision: str = "auto") -> Placement:
 
 def _device(asked: str) -> tuple[str, str]:
     kind, _, index = asked.partition(":")
+    ranks = find_ranks()
+    if ranks.size > 1:
+        return _shared_device(asked, ranks)
     if kind not in ("auto", "cpu", "cuda", "mps") or (index and not index.isdigit()):
         raise unknown("device", asked, ["auto", "cpu", "cuda", "cuda:0", "mps"], "kinelite doctor")
     cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
@@ -74,6 +78,26 @@ def _device(asked: str) -> tuple[str, str]:
     if kind == "mps" and not mps:
         raise SetupError("Device 'mps' asked for, but PyTorch sees no Apple GPU. See: kinelite doctor")
     return asked, f"{asked} as asked"
+
+
+def _shared_device(asked: str, ranks: Ranks) -> tuple[str, str]:
+    """The device of one of several processes: each its own GPU, or all of them the CPU."""
+    company = (
+        f"{ranks.size} processes on {ranks.machines} machine{'s'[: ranks.machines > 1]} as {ranks.launcher} started "
+        f"them, this is number {ranks.rank}"
+    )
+    if asked not in ("auto", "cpu", "cuda"):
+        raise UsageError(f"--device {asked} with {company}: give auto, cpu or cuda. Each process takes its own GPU.")
+    found = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if asked == "cpu" or (asked == "auto" and not found):
+        return "cpu", f"{company}; gloo between them: {'as asked' if asked == 'cpu' else 'no GPU found'}"
+    if found < ranks.local_size:
+        raise SetupError(
+            f"{ranks.local_size} processes per machine and {found} GPUs that PyTorch sees there. Start one process per "
+            "GPU; under SLURM ask with --gpus-per-node, since --gpus-per-task hides a process's GPU from the others. "
+            "See: docs/distributed.md"
+        )
+    return f"cuda:{ranks.local_rank}", f"{company}; NCCL between their GPUs"
 
 
 @dataclass(frozen=True)

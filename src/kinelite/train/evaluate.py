@@ -20,13 +20,14 @@ from torchmetrics.functional.classification import (
 
 from kinelite.data.crew import LIMIT_S
 from kinelite.data.dataset import ClipDataset, Reading
-from kinelite.data.loader import make_loader
+from kinelite.data.loader import Share, make_loader
 from kinelite.data.manifest import Manifest
 from kinelite.errors import DataError
 from kinelite.train.chunks import clip_logits
 from kinelite.train.joint import joint_numbers
 from kinelite.train.step import task_logits
 from kinelite.train.strips import write_strip
+from kinelite.train.world import ALONE, World
 from kinelite.types import InputSpec
 
 LARGEST_CONFUSION = 1000
@@ -59,11 +60,15 @@ def score(
     limit_s: float = LIMIT_S,
     chunk_frames: int = 0,
     tick: Callable[[int], None] | None = None,
+    world: World = ALONE,
 ) -> Scores:
-    """Run ``forward`` (a model in evaluation mode) over all rows. ``tick`` is told how many clips are done."""
+    """Run ``forward`` (a model in evaluation mode) over all rows. ``tick`` is told how many clips are done.
+
+    The processes of ``world`` share the batches; each returns the scores of all clips, which are those of one process.
+    """
     per_step = max(1, batch // (views[0] * views[1]))
     clips = ClipDataset(manifest, Reading(spec, views=views, decoder=decoder))
-    loader = make_loader(clips, per_step, shuffle=False, workers=workers, limit_s=limit_s)
+    loader = make_loader(clips, per_step, shuffle=False, workers=workers, limit_s=limit_s, share=batches_of(world))
     found: list[list[Tensor]] = [[] for _ in manifest.tasks]
     labels: list[Tensor] = [torch.empty(0, len(manifest.tasks), dtype=torch.int64)]
     indices: list[int] = []
@@ -81,7 +86,25 @@ def score(
         if tick:
             tick(len(indices) + len(skipped))
     empty = [torch.empty(0, len(names)) for names in manifest.tasks.values()]
-    return Scores([torch.cat([e, *f]) for e, f in zip(empty, found, strict=True)], torch.cat(labels), indices, skipped)
+    logits = [torch.cat([e, *f]) for e, f in zip(empty, found, strict=True)]
+    return together(Scores(logits, torch.cat(labels), indices, skipped), world)
+
+
+def batches_of(world: World) -> Share:
+    """What this process scores: whole batches, so that each clip's score is what it is in one process."""
+    return Share(world.rank, world.size, whole_batches=True)
+
+
+def together(scores: Scores, world: World) -> Scores:
+    """The scores of all processes in the order of the manifest, each clip once."""
+    if world.size == 1:
+        return scores
+    parts = world.everyones(scores)
+    indices = [index for part in parts for index in part.indices]
+    order = torch.tensor(indices, dtype=torch.int64).argsort()
+    logits = [torch.cat([part.logits[task] for part in parts])[order] for task in range(len(scores.logits))]
+    labels = torch.cat([part.labels for part in parts])[order]
+    return Scores(logits, labels, sorted(indices), sorted(skip for part in parts for skip in part.skipped))
 
 
 def task_numbers(logits: Float[Tensor, "n k"], labels: Int64[Tensor, " n"], classes: tuple[str, ...]) -> dict[str, Any]:
@@ -179,6 +202,7 @@ def evaluate(
     chunk_frames: int = 0,
     strips: int = 6,
     tick: Callable[[int], None] | None = None,
+    world: World = ALONE,
 ) -> dict[str, Any]:
     """Everything that an EvalRecord holds beside what names the run: metrics, worst clips, skipped clips, seconds."""
     began = time.perf_counter()
@@ -194,6 +218,7 @@ def evaluate(
         limit_s=limit_s,
         chunk_frames=chunk_frames,
         tick=tick,
+        world=world,
     )
     seconds = time.perf_counter() - began
     return numbers(scores, manifest) | {
@@ -201,7 +226,7 @@ def evaluate(
         "scored": len(scores.indices),
         "clips": f"{len(scores.indices)} of {len(manifest.rows)}",
         "views": f"{views[0]}x{views[1]}",
-        "worst": worst_clips(scores, manifest, strips, out),
+        "worst": worst_clips(scores, manifest, strips, out) if world.first else [],
         "skipped": [{"path": manifest.rows[i].path, "reason": reason} for i, reason in scores.skipped],
         "seconds": seconds,
     }

@@ -17,8 +17,10 @@ from kinelite.train.chunks import model_input
 from kinelite.train.features.loader import FeatureBatch
 from kinelite.train.features.use import training_store
 from kinelite.train.job import Job
-from kinelite.train.mix import draw_mix, micro_batches
+from kinelite.train.mix import draw_mix
 from kinelite.train.part import Part, build_part
+from kinelite.train.sharded import whole
+from kinelite.train.shared import computing, shared_pieces
 from kinelite.train.stage import trained_parameters
 from kinelite.train.step import piece_loss
 
@@ -35,7 +37,7 @@ def fit(job: Job) -> Part:
         began = time.perf_counter()
         job.memory.reset()
         part, origin = build_part(
-            config, job.training, job.fabric, p.stage, previous, resume, partial(training_store, job)
+            config, job.training, job.fabric, p.stage, previous, resume, partial(training_store, job), job.world
         )
         resume = None
         job.announce(part, origin, trained_parameters(part.model))
@@ -74,26 +76,29 @@ def fit(job: Job) -> Part:
 def train_step(job: Job, part: Part, batch: Batch | FeatureBatch) -> tuple[float, float]:
     """One optimiser step; returns the mean loss of the batch and the norm of its gradient.
 
-    Every random draw of a step comes from (seed, stage, step), so a resumed run draws the same.
+    Every random draw of a step comes from (seed, stage, step), so a resumed run draws the same. Where processes share
+    the batch, loss and gradient are those of all of it.
     """
     config, p = job.config, job.progress
     rng = np.random.default_rng([config.seed, p.stage, p.stage_step])
-    torch.manual_seed(int(rng.integers(2**62)))
-    inputs, clips = _inputs(batch), len(batch.indices)
-    if inputs is None:
+    torch.manual_seed(int(rng.integers(2**62)) + job.world.rank)
+    inputs, counts = _inputs(part, batch), job.meet(batch)
+    if not (clips := sum(counts)):
+        job.agree(0.0)
         return math.nan, 0.0
     mix = draw_mix(config.optim, (clips, *inputs.shape[2:]), rng)
-    total = torch.zeros((), device=job.fabric.device)
-    for piece in micro_batches(inputs, batch.labels, part.stage.micro_batch or clips, mix):
-        logits = part.forward(
-            model_input(part.forward, piece, part.spec, job.fabric.device, config.memory.chunk_frames)
-        )
-        loss = piece_loss(logits, piece, config.optim.label_smoothing) / clips
-        job.fabric.backward(loss)
-        total += loss.detach()
-    norm = _clip(job, part)
-    if not math.isfinite(total.item()):
-        raise RunError(_not_finite(job, batch, "loss", total.item()))
+    sum_of = torch.zeros((), device=job.fabric.device)
+    for piece, last in shared_pieces(job.world, inputs, batch.labels, counts, part.stage.micro_batch or clips, mix):
+        with computing(job.fabric, part, job.world, piece, last):
+            encoder, chunk = part.encoder(job.fabric), config.memory.chunk_frames
+            logits = part.forward(model_input(encoder, piece, part.spec, job.fabric.device, chunk))
+            loss = piece_loss(logits, piece, config.optim.label_smoothing) / clips
+            # The strategy takes the mean over the processes.
+            job.fabric.backward(loss * job.world.size if job.world.size > 1 else loss)
+        sum_of += loss.detach()
+    norm, total = _clip(job, part), job.agree(sum_of.item())
+    if not math.isfinite(total):
+        raise RunError(_not_finite(job, batch, "loss", total))
     if not math.isfinite(norm) and job.placement.precision != "fp16":
         # fp16 steps over such a gradient itself and lowers the scale of the loss.
         raise RunError(_not_finite(job, batch, "gradient", norm))
@@ -101,25 +106,25 @@ def train_step(job: Job, part: Part, batch: Batch | FeatureBatch) -> tuple[float
     part.optimizer.zero_grad(set_to_none=True)
     if part.ema:
         part.ema.update()
-    return total.item(), norm
+    return total, norm
 
 
-def _inputs(batch: Batch | FeatureBatch) -> Tensor | None:
-    """Stored features, or frames of the one view that training sees; None when no clip of the batch can be read."""
+def _inputs(part: Part, batch: Batch | FeatureBatch) -> Tensor:
+    """Stored features, or frames of the one view that training sees; empty when no clip of the batch can be read."""
     if isinstance(batch, FeatureBatch):
-        return batch.features
-    return None if batch.frames is None else batch.frames[:, 0]
+        return part.loader.nothing() if batch.features is None else batch.features
+    return part.loader.nothing() if batch.frames is None else batch.frames[:, 0]
 
 
 def _clip(job: Job, part: Part) -> float:
     limit: Any = job.config.optim.clip_norm or math.inf
     norm = job.fabric.clip_gradients(part.forward, part.optimizer, max_norm=limit, error_if_nonfinite=False)
-    return float(norm) if norm is not None else 0.0
+    return float(whole(norm)) if norm is not None else 0.0
 
 
 def _not_finite(job: Job, batch: Batch | FeatureBatch, what: str, value: float) -> str:
     rows = job.training.rows
-    clips = ", ".join(rows[i].path for i in batch.indices)
+    clips = ", ".join(rows[i].path for indices in job.world.everyones(batch.indices) for i in indices)
     good = job.last_good()
     return (
         f"The {what} is {value} at step {job.progress.step + 1} (stage {job.progress.stage + 1}, "

@@ -16,7 +16,7 @@ from kinelite.config import TrainConfig
 from kinelite.data.loader import Batch, choose_workers
 from kinelite.data.manifest import Manifest
 from kinelite.errors import DataError
-from kinelite.train.checkpoint import Checkpoint, Progress, list_checkpoints, save_checkpoint
+from kinelite.train.checkpoint import Checkpoint, Progress, checkpoint_path, list_checkpoints, save_checkpoint
 from kinelite.train.decoder import settled
 from kinelite.train.device import PeakMemory, Placement
 from kinelite.train.evaluate import Scores, numbers, score
@@ -26,8 +26,19 @@ from kinelite.train.interrupted import Interrupted
 from kinelite.train.log import RunLog
 from kinelite.train.optim import set_lr
 from kinelite.train.part import Part
+from kinelite.train.sharded import whole, whole_state
 from kinelite.train.stage import train_mode, trained_parameters
 from kinelite.train.trained import load_best, save_best
+from kinelite.train.world import ALONE, World
+
+
+@dataclass(frozen=True)
+class Agreed:
+    """What several processes decided together in a step, so that they all do it at the same one."""
+
+    stop: bool
+    save: bool
+    out_of_time: bool
 
 
 @dataclass
@@ -43,6 +54,7 @@ class Job:
     out: Path
     log: RunLog
     fingerprint: str
+    world: World = ALONE
     progress: Progress = field(default_factory=Progress)
     resume: Checkpoint | None = None
     asked_to_stop: str = ""
@@ -50,6 +62,7 @@ class Job:
     _save_s: float = 0.0
     _old_handlers: dict[int, Any] = field(default_factory=dict)
     _undecodable: set[int] = field(default_factory=set)
+    _agreed: Agreed | None = None
 
     @property
     def checkpoints(self) -> Path:
@@ -98,6 +111,23 @@ class Job:
         """Set the rate of this step."""
         set_lr(part.optimizer, lr)
 
+    def meet(self, batch: Batch | FeatureBatch) -> list[int]:
+        """Clips of this step that each process could read. ``batch`` learns which ones nobody could."""
+        found = self.world.counts(len(batch.indices), len(batch.skipped))
+        if self.world.size > 1 and any(skipped for _, skipped in found):
+            batch.skipped = [skip for part in self.world.everyones(batch.skipped) for skip in part]
+        return [read for read, _ in found]
+
+    def agree(self, loss: float) -> float:
+        """The sum of every process's ``loss``. On the way they decide whether to stop (when any was asked to), and by
+        the clock of the first one whether to save and whether time is up."""
+        if self.world.size > 1:
+            wishes = bool(self.asked_to_stop), self._save_time(), self._time_is_up()
+            asked = [float(wish) if number == 0 or self.world.first else 0.0 for number, wish in enumerate(wishes)]
+            loss, *heard = self.world.sums(loss, *asked)
+            self._agreed = Agreed(*map(bool, heard))
+        return loss
+
     def count_skipped(self, batch: Batch | FeatureBatch) -> None:
         """Name each clip that cannot be decoded once, with the count. Raises DataError when there is no other left."""
         self.progress.skipped += len(batch.skipped)
@@ -127,6 +157,9 @@ class Job:
         every = self.config.keep.every_steps
         if every:
             return self.progress.step % every == 0
+        return self._agreed.save if self._agreed else self._save_time()
+
+    def _save_time(self) -> bool:
         return time.perf_counter() - self._saved_at > self.config.keep.every_s
 
     def save(self, part: Part) -> Path:
@@ -135,16 +168,16 @@ class Job:
         self._measure()
         self.log.sync()
         p.schedule = part.schedule.state()
-        path = save_checkpoint(
-            self.checkpoints,
-            model=part.state(),
-            optimizer=part.optimizer.state_dict() if p.stage_step else {"state": {}, "param_groups": []},
-            ema=part.ema.average if part.ema and p.stage_step else {},
-            scaler=self.fabric.strategy.precision.state_dict(),
-            progress=p,
-            data=self.fingerprint,
-            keep=self.config.keep.last,
-        )
+        path = checkpoint_path(self.checkpoints, p)
+        state = {
+            "model": part.state(),
+            "optimizer": whole_state(part.optimizer) if p.stage_step else {"state": {}, "param_groups": []},
+            "ema": {k: whole(v) for k, v in part.ema.average.items()} if part.ema and p.stage_step else {},
+        }
+        if self.world.first:
+            scaler, keep = self.fabric.strategy.precision.state_dict(), self.config.keep.last
+            save_checkpoint(path, **state, scaler=scaler, progress=p, data=self.fingerprint, keep=keep)
+        self.world.wait()
         self._saved_at = time.perf_counter()
         self._save_s = self._saved_at - began
         return path
@@ -152,7 +185,7 @@ class Job:
     def save_epoch(self, part: Part) -> None:
         """Write the checkpoint of an epoch's end. On stored features an epoch may be shorter than that takes: there
         it waits until writing has been a twentieth of the time."""
-        if not part.stored or time.perf_counter() - self._saved_at > 20 * self._save_s:
+        if self.world.firsts(not part.stored or time.perf_counter() - self._saved_at > 20 * self._save_s):
             self.save(part)
 
     def last_good(self) -> str:
@@ -167,6 +200,9 @@ class Job:
 
     def out_of_time(self) -> bool:
         """Whether --max-hours is over."""
+        return self._agreed.out_of_time if self._agreed else self._time_is_up()
+
+    def _time_is_up(self) -> bool:
         limit_s = self.config.max_hours * 3600
         return 0 < limit_s < self.progress.train_s + self.progress.eval_s
 
@@ -201,20 +237,22 @@ class Job:
         part.model.eval()
         found = numbers(self._scores(part), self.validation)
         if self.config.keep.select == "best" and found["top1"] > self.progress.best:
-            save_best(self.out, part)
+            state = part.state()  # all processes have to give their parts
+            if self.world.first:
+                save_best(self.out, state)
         train_mode(part.model)
         if part.ema:
             part.ema.swap()
         return found
 
     def _scores(self, part: Part) -> Scores:
-        batch = part.stage.micro_batch or 16
+        batch, forward = part.stage.micro_batch or 16, part.evaluated(self.placement)
         if part.stored:
             part.held_out = part.held_out or validation_features(self, part.model, batch)
             part.model.eval()
-            return score_features(part.forward, part.held_out, self.validation, self.fabric.device)
+            return score_features(forward, part.held_out, self.validation, self.fabric.device, self.world)
         return score(
-            part.forward,
+            forward,
             self.validation,
             part.spec,
             self.fabric.device,
@@ -223,6 +261,7 @@ class Job:
             decoder=settled(self.config.clips.decoder),
             limit_s=self.config.clips.limit_s,
             chunk_frames=self.config.memory.chunk_frames,
+            world=self.world,
         )
 
     def finish_stage(self, part: Part) -> None:
@@ -233,7 +272,10 @@ class Job:
         p.wait_s, part.loader.wait_s = p.wait_s + part.loader.wait_s, 0.0
         if part.ema:
             part.ema.swap()
+        trained = trained_parameters(part.model)
+        part.put_together(self.placement)
         if self.config.keep.select == "best" and p.best >= 0:
+            self.world.wait()  # until it is written
             load_best(self.out, part)
         p.finished_stages.append(
             {
@@ -242,7 +284,7 @@ class Job:
                 "epochs": p.epoch,
                 "seconds": p.stage_s,
                 "steps": p.stage_step,
-                "trained_params": trained_parameters(part.model),
+                "trained_params": trained,
                 "froze": list(stage.freeze),
                 "top1": p.best if p.best >= 0 else None,
                 "peak_memory_gib": p.stage_peak_gib,
@@ -256,9 +298,9 @@ class Job:
 
     def stop_if_asked(self, part: Part) -> None:
         """Raise Interrupted after writing a checkpoint, when a signal came."""
-        if self.asked_to_stop:
+        if self._agreed.stop if self._agreed else self.asked_to_stop:
             path = self.save(part)
-            raise Interrupted(f"Stopped by {self.asked_to_stop}; kept {path}.")
+            raise Interrupted(f"Stopped by {self.asked_to_stop or 'a signal to another process'}; kept {path}.")
 
     def watch_signals(self) -> None:
         """Turn Ctrl-C and a scheduler's SIGTERM into a stop after the step at hand; a second Ctrl-C stops at once."""
@@ -275,8 +317,10 @@ class Job:
             except ValueError:
                 return  # not the main thread: the caller's own handling stays
 
-    def unwatch_signals(self) -> None:
-        """Give the signals back."""
+    def unwatch_signals(self, ignore: bool = False) -> None:
+        """Give the signals back. ``ignore``: for now they are let pass, until this is called again."""
         for number, handler in self._old_handlers.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_IGN if ignore else handler)
+        if ignore:
+            return
         self._old_handlers.clear()

@@ -27,26 +27,31 @@ class RunLog:
 
     path: Path
     console: Console = field(default_factory=lambda: Console(stderr=True, highlight=False, soft_wrap=True))
+    quiet: bool = False
+    """Write and show nothing: another process of the run does."""
     bar: Progress | None = None
     task: TaskID | None = None
 
     def say(self, text: str) -> None:
         """One line for the person."""
-        self.console.print(text, markup=False)
+        if not self.quiet:
+            self.console.print(text, markup=False)
 
     def row(self, event: str, **values: Any) -> None:
         """One row for the report. Rows of steps are many: they reach the disk for good with the next other row or
         `sync`."""
-        append_jsonl(self.path, {"event": event} | values, sync=event != "step")
+        if not self.quiet:
+            append_jsonl(self.path, {"event": event} | values, sync=event != "step")
 
     def sync(self) -> None:
         """Wait until every row is on the disk."""
-        sync_file(self.path)
+        if not self.quiet:
+            sync_file(self.path)
 
     def start(self, title: str, total: int, done: int) -> None:
         """Show a bar for a stage of ``total`` steps of which ``done`` are done."""
         self.stop()
-        if not sys.stderr.isatty():
+        if self.quiet or not sys.stderr.isatty():
             return
         columns = (
             TextColumn("{task.description}"),

@@ -44,6 +44,8 @@ class Piece:
     other_labels: Int64[Tensor, "m tasks"]
     share: float
     cuboid: Cuboid | None = None
+    idle: bool = False
+    """Counts for nothing: of a process that has no clip while others have, and has to take part in their exchange."""
 
 
 def draw_mix(optim: OptimConfig, shape: tuple[int, ...], rng: np.random.Generator) -> Mix | None:
@@ -89,12 +91,19 @@ def micro_batches(
     labels: Int64[Tensor, "b tasks"],
     size: int,
     mix: Mix | None,
+    partners: tuple[Tensor, Tensor] | None = None,
 ) -> Iterator[Piece]:
-    """Cut a batch into pieces of ``size``. Mixing partners come from the whole batch, so the pieces' size is free."""
+    """Cut a batch into pieces of ``size``. Mixing partners come from the whole batch, so the pieces' size is free.
+
+    ``partners``: their frames and labels, where the batch is this process's part of a larger one.
+    """
     for begin in range(0, len(frames), size):
         part = slice(begin, begin + size)
         if mix is None:
             yield Piece(frames[part], labels[part], None, labels[part], 1.0)
+        elif partners is not None:
+            others, their_labels = partners[0][part], partners[1][part]
+            yield Piece(frames[part], labels[part], others, their_labels, mix.share, mix.cuboid)
         else:
             partner = mix.partner[part]
             yield Piece(frames[part], labels[part], frames[partner], labels[partner], mix.share, mix.cuboid)

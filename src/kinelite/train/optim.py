@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from kinelite.config import OptimConfig
+from kinelite.train.sharded import copy_into
 
 # Positions, class tokens and 1-D parameters are offsets and scales; decaying them pulls towards nothing meaningful.
 _UNDECAYED = re.compile(
@@ -136,4 +137,4 @@ class Ema:
     def load(self, tensors: dict[str, Tensor]) -> None:
         """Continue from saved averages."""
         for name, tensor in tensors.items():
-            self.average[name].copy_(tensor)
+            copy_into(self.average[name], tensor)

@@ -12,6 +12,7 @@ from kinelite.config import to_json
 from kinelite.records import Status, TrainRecord, environment, write_json
 from kinelite.train.job import Job
 from kinelite.train.trained import FILE
+from kinelite.train.world import is_lost, lost
 
 
 def write_record(job: Job, command: str, **result: Any) -> TrainRecord:
@@ -45,7 +46,8 @@ def write_record(job: Job, command: str, **result: Any) -> TrainRecord:
         command=command,
         **result,
     )
-    write_json(job.out / "record.json", record)
+    if job.world.first:
+        write_json(job.out / "record.json", record)
     return record
 
 
@@ -59,10 +61,13 @@ def _parameters(job: Job) -> int | None:
 
 
 def explain(job: Job, error: RuntimeError | ValueError) -> tuple[Status, str]:
-    """Status and message for what PyTorch raises when memory is gone or a norm has nothing to average; others pass."""
+    """Status and message for what PyTorch raises when memory is gone, a norm has nothing to average or another process
+    of the run is lost; others pass."""
     text = str(error)
     if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in text:
         return "oom", _out_of_memory(job, text)
+    if job.world.size > 1 and is_lost(error):
+        return "failed", lost(error)
     if "more than 1 value per channel" in text:
         return "failed", _single_value(job)
     raise error

@@ -8,13 +8,13 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from lightning_fabric.strategies.fsdp import FSDPStrategy
+from lightning_fabric.strategies.model_parallel import ModelParallelStrategy
 from torch import Tensor, nn
 
 from kinelite.config import Stage, TrainConfig
 from kinelite.data.augment import policy
 from kinelite.data.dataset import ClipDataset, Reading
-from kinelite.data.loader import ClipLoader, choose_workers, leave_cores, make_loader
+from kinelite.data.loader import ClipLoader, Share, choose_workers, leave_cores, make_loader
 from kinelite.data.manifest import Manifest
 from kinelite.errors import UsageError
 from kinelite.models import Factorised, create_model
@@ -24,7 +24,9 @@ from kinelite.train.checkpoint import Checkpoint, join_optimizer
 from kinelite.train.chunks import choose_chunk
 from kinelite.train.compiled import compiled
 from kinelite.train.decoder import settled
+from kinelite.train.device import Placement
 from kinelite.train.drop import drop_tokens
+from kinelite.train.fabric import make_fabric
 from kinelite.train.features.choice import can_be_stored, check_choice
 from kinelite.train.features.loader import FeatureLoader, feature_loader
 from kinelite.train.features.store import FeatureStore
@@ -32,8 +34,11 @@ from kinelite.train.features.tail import Tail
 from kinelite.train.halved import halve_frozen_weights
 from kinelite.train.optim import Ema, Schedule, fuses, make_optimizer
 from kinelite.train.recompute import recompute
+from kinelite.train.sharded import FrozenEncoder, load_state, replica, whole
+from kinelite.train.shared_norm import SharedNorms
 from kinelite.train.stage import Frozen, freeze, train_mode
 from kinelite.train.trained import init_weights
+from kinelite.train.world import ALONE, World
 from kinelite.types import InputSpec
 
 
@@ -53,6 +58,10 @@ class Part:
     ema: Ema | None
     frozen: Frozen
     spec: InputSpec
+    together: Callable[[], nn.Module] | None = None
+    """The whole model, where the processes share it out."""
+    norms: SharedNorms | None = None
+    """Batch norms over the clips of several processes."""
     held_out: FeatureLoader | None = None
     """Stored features of the validation clips, from the first evaluation on."""
 
@@ -63,7 +72,21 @@ class Part:
 
     def state(self) -> dict[str, Tensor]:
         """Weights by name."""
-        return dict(self.model.state_dict())
+        return {name: whole(value) for name, value in self.model.state_dict().items()}
+
+    def encoder(self, fabric: Fabric) -> Any:
+        """What computes the features of a frozen encoder."""
+        return FrozenEncoder(self.model, fabric.strategy.precision) if self.together else self.forward
+
+    def evaluated(self, placement: Placement) -> Any:
+        """What is scored: the model that trains, or put together where processes share it out."""
+        return make_fabric(placement).setup_module(self.together()) if self.together else self.forward
+
+    def put_together(self, placement: Placement) -> None:
+        """End the sharing: from now on this is the part of a process that holds the whole model."""
+        if self.together:
+            self.model, self.together = self.together(), None
+            self.forward = make_fabric(placement).setup_module(self.model)
 
 
 def build_model(config: TrainConfig, stage: Stage, tasks: dict[str, int]) -> tuple[Any, str]:
@@ -146,6 +169,7 @@ def build_part(
     previous: dict[str, Tensor] | None,
     resume: Checkpoint | None = None,
     store_of: Callable[[nn.Module], FeatureStore | None] = lambda _: None,
+    world: World = ALONE,
 ) -> tuple[Part, str]:
     """Stage ``number`` ready to run, and a sentence on where its weights came from.
 
@@ -166,35 +190,40 @@ def build_part(
         load_weights(model, resume.model)
         origin = f"continued from {resume.path.name}"
     frozen = freeze(model, stage.freeze)
+    sharing = isinstance(fabric.strategy, ModelParallelStrategy)
+    together = replica(model) if sharing else None
     spare(model, config, stage)
     store = store_of(model)
-    # Fused kernels for sharded parameters are not there for every optimiser.
-    sharded = isinstance(fabric.strategy, FSDPStrategy)
-    fused = not sharded and fuses(fabric.device.type, _scales_loss(fabric))
-    optimizer = make_optimizer(model, config.optim, stage.lr or config.optim.lr, fused=fused)
+    # Fused kernels for parameters that are shared out are not there for every optimiser.
+    fused = not sharing and fuses(fabric.device.type, _scales_loss(fabric))
     runs = Tail(model) if store else model
+    norms = SharedNorms(runs) if world.size > 1 else None
     if config.memory.compile:
         runs, told = compiled(runs, fabric.device)
         origin = f"{origin}; {told}"
-    forward, wrapped = fabric.setup(runs, optimizer)
+    if sharing:  # which puts other parameters into the model
+        runs = fabric.setup_module(runs)
+    optimizer = make_optimizer(model, config.optim, stage.lr or config.optim.lr, fused=fused)
+    forward, wrapped = (runs, fabric.setup_optimizers(optimizer)) if sharing else fabric.setup(runs, optimizer)
     if not store:
         halve_frozen_weights(model, fabric)
     train_mode(model)
     ema = Ema(model, config.optim.ema) if config.optim.ema else None
     if store:
         seed, batch = stream_seed(config, number), stage.batch or config.batch
-        loader = feature_loader(store, manifest, batch, shuffle=True, seed=seed)
+        share = Share(world.rank, world.size)
+        loader = feature_loader(store, manifest, batch, shuffle=True, seed=seed, share=share)
     else:
-        loader = _train_loader(config, manifest, stage, model.spec, number, fabric.device.type)
+        loader = _train_loader(config, manifest, stage, model.spec, number, fabric.device.type, world)
     schedule = _schedule(config, stage, len(loader))
     if resume:
-        wrapped.load_state_dict(join_optimizer(resume.optim, resume.optim_groups))
+        load_state(wrapped, join_optimizer(resume.optim, resume.optim_groups))
         schedule.load(resume.progress.schedule)
         if resume.scaler:
             fabric.strategy.precision.load_state_dict(resume.scaler)
         if ema:
             ema.load(resume.ema)
-    return Part(stage, model, forward, wrapped, schedule, loader, ema, frozen, model.spec), origin
+    return Part(stage, model, forward, wrapped, schedule, loader, ema, frozen, model.spec, together, norms), origin
 
 
 def _scales_loss(fabric: Fabric) -> bool:
@@ -207,7 +236,7 @@ def stream_seed(config: TrainConfig, number: int) -> int:
 
 
 def _train_loader(
-    config: TrainConfig, manifest: Manifest, stage: Stage, spec: InputSpec, number: int, device: str
+    config: TrainConfig, manifest: Manifest, stage: Stage, spec: InputSpec, number: int, device: str, world: World
 ) -> ClipLoader:
     seed = stream_seed(config, number)
     reading = Reading(
@@ -224,6 +253,7 @@ def _train_loader(
         pin=device == "cuda",
         seed=seed,
         limit_s=config.clips.limit_s,
+        share=Share(world.rank, world.size),
     )
 
 

@@ -16,7 +16,7 @@ from kinelite.errors import DataError, UsageError
 from kinelite.records import replace_bytes
 from kinelite.train.device import place
 from kinelite.train.evaluate import score
-from kinelite.train.run import make_fabric
+from kinelite.train.fabric import make_fabric
 from kinelite.train.trained import load_trained
 
 

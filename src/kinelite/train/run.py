@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import shlex
 import sys
-import warnings
 from pathlib import Path
 from typing import Any
-
-import torch
-from lightning_fabric import Fabric
 
 from kinelite.config import TrainConfig, differences, from_json, to_json
 from kinelite.data.loader import choose_workers
@@ -24,8 +19,9 @@ from kinelite.models.weights import load_weights
 from kinelite.records import EvalRecord, TrainRecord, environment, explained, from_dict, truncate_jsonl, write_json
 from kinelite.train.checkpoint import Checkpoint, list_checkpoints, load_latest
 from kinelite.train.decoder import settled, with_decoder
-from kinelite.train.device import PeakMemory, Placement, place
+from kinelite.train.device import PeakMemory, place
 from kinelite.train.evaluate import check_skipped, evaluate
+from kinelite.train.fabric import make_fabric
 from kinelite.train.features.use import say_what_stays
 from kinelite.train.fit import fit
 from kinelite.train.job import Interrupted, Job
@@ -34,24 +30,26 @@ from kinelite.train.log import RunLog
 from kinelite.train.outcome import explain, write_record
 from kinelite.train.part import Part, build_part, check_stages
 from kinelite.train.trained import FILE, save_trained
+from kinelite.train.world import World, join
 
 # A run may be continued with these changed: they do not alter what is learnt.
 FREE_FIELDS = (
     *("out", "workers", "max_hours", "features.folder", "features.max_disk_gib"),
     *("keep.every_steps", "keep.every_s", "keep.last", "keep.strips"),
-    "memory.recompute",
+    *("memory.recompute", "strategy"),
 )
 
 
 def train(config: TrainConfig, command: str | None = None) -> TrainRecord:
     """Run a training config to its end, or continue the unfinished run in ``config.out``.
 
-    Returns the record that is also in ``record.json``; a run folder that is finished is not run again.
+    Returns the record that is also in ``record.json``; a run folder that is finished is not run again. Processes that
+    torchrun or srun started train together; the first one writes.
     Raises UsageError when the folder holds another run, DataError for unusable data, RunError when training fails.
     """
     config = config.resolved()
     check_config(config)
-    out = Path(config.out)
+    out, world = Path(config.out), join()
     with explained(out):
         out.mkdir(parents=True, exist_ok=True)
     check_folder(out, config)
@@ -61,9 +59,11 @@ def train(config: TrainConfig, command: str | None = None) -> TrainRecord:
     manifest = load_set(config.data, config.split)
     training, held_out = split_of(manifest)
     check_stages(config, training)
-    with locked(out):
-        job = _open(config, manifest, training, held_out, out)
-        return _run(job, manifest, held_out, command or _command())
+    with locked(out) if world.first else contextlib.nullcontext():
+        job = _open(config, manifest, training, held_out, out, world)
+        record = _run(job, manifest, held_out, command or _command())
+        world.wait()  # none goes while another one may still need it
+        return record
 
 
 def check_folder(out: Path, config: TrainConfig) -> None:
@@ -120,26 +120,34 @@ def _finished(out: Path) -> TrainRecord | None:
     return None
 
 
-def _open(config: TrainConfig, manifest: Manifest, training: Manifest, held_out: Manifest, out: Path) -> Job:
+def _open(
+    config: TrainConfig, manifest: Manifest, training: Manifest, held_out: Manifest, out: Path, world: World
+) -> Job:
     placement = place(config.device, config.precision)
-    fabric = make_fabric(placement)
-    log = RunLog(out / "metrics.jsonl")
-    for leftover in out.glob(".*.tmp"):
-        leftover.unlink(missing_ok=True)  # of a write that a kill cut short
-    found = load_latest(out / "checkpoints")
+    fabric = make_fabric(placement, world, config.strategy)
+    log = RunLog(out / "metrics.jsonl", quiet=not world.first)
+    with world.first_before_others():  # the first one clears away what a kill left
+        if world.first:
+            for leftover in out.glob(".*.tmp"):
+                leftover.unlink(missing_ok=True)  # of a write that a kill cut short
+        found = load_latest(out / "checkpoints")
     if found and found.data != manifest.fingerprint():
         raise UsageError(
             f"The clips of '{config.data}' are not those that '{out}' was trained on so far. "
             "Bring them back, or choose another --out."
         )
-    write_json(out / "config.json", to_json(config))
-    config = with_decoder(config, training, log)
-    memory = PeakMemory(placement.device)
-    job = Job(config, training, held_out, fabric, placement, memory, out, log, manifest.fingerprint(), resume=found)
+    with world.first_before_others():  # it measures decoders, the others read what it found
+        if world.first:
+            write_json(out / "config.json", to_json(config))
+        check_shared(out, config, found, world)
+        config = with_decoder(config, training, log)
+    memory, data = PeakMemory(placement.device), manifest.fingerprint()
+    job = Job(config, training, held_out, fabric, placement, memory, out, log, data, world, resume=found)
     if found:
         job.progress = found.progress
         log.say(f"Continuing {out} at step {found.progress.step} ({found.path.name}).")
-    _trim(job, found)
+    if world.first:
+        _trim(job, found)
     _introduce(job, manifest)
     return job
 
@@ -168,28 +176,30 @@ def _introduce(job: Job, manifest: Manifest) -> None:
         job.log.say(f"  {note}")
 
 
-def make_fabric(placement: Placement) -> Fabric:
-    """Lightning Fabric on one device; its own start-up messages are left out, ours say the same."""
-    for name in ("lightning_fabric", "lightning.fabric", "lightning_fabric.utilities.seed"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    precision: Any = placement.fabric_precision
-    with warnings.catch_warnings():
-        # Fabric advises tensor-core precision and the like at start-up; none of it concerns the user of a verb.
-        warnings.simplefilter("ignore")
-        fabric = Fabric(accelerator=placement.accelerator, devices=placement.indices, precision=precision)
-        fabric.launch()
-    if placement.accelerator == "cuda":
-        torch.set_float32_matmul_precision("high")
-    return fabric
+def check_shared(out: Path, config: TrainConfig, found: Checkpoint | None, world: World) -> None:
+    """Raise SetupError when this process does not see the run folder that the first one writes."""
+    step = found.progress.step if found else -1
+    try:
+        same = json.loads((out / "config.json").read_text()) == to_json(config)
+    except (OSError, ValueError):
+        same = False
+    if not same:
+        raise SetupError(
+            f"Process {world.rank} of {world.size} does not see in '{out}' (at step {step}) what the first one wrote "
+            "there. The run folder must lie on a disk that all machines share, under the same path."
+        )
 
 
 def _run(job: Job, manifest: Manifest, held_out: Manifest, command: str) -> TrainRecord:
     job.watch_signals()
     try:
         part = _trained_part(job)
-        save_trained(part, manifest, job.config, job.out)
+        if job.world.first:
+            save_trained(part, manifest, job.config, job.out)
         return _conclude(job, part, held_out, command)
     except Interrupted as stop:
+        # On a second signal, which torchrun sends once the others have ended, it would stop at once.
+        job.unwatch_signals(ignore=True)
         write_record(job, command, status="stopped", message=str(stop))
         raise Interrupted(f"{stop} Continue with:\n  {command}") from None
     except (RunError, DataError, SetupError) as error:
@@ -203,6 +213,8 @@ def _run(job: Job, manifest: Manifest, held_out: Manifest, command: str) -> Trai
     finally:
         job.log.stop()
         job.unwatch_signals()
+        if sys.exc_info()[0] is not None:
+            job.world.part()
 
 
 def _trained_part(job: Job) -> Part:
@@ -211,7 +223,7 @@ def _trained_part(job: Job) -> Part:
     if resume is None or not trained:
         return fit(job)
     # Killed between the last step and the record: only the evaluation is left.
-    part, _ = build_part(job.config, job.training, job.fabric, p.stage - 1, None)
+    part, _ = build_part(job.config, job.training, make_fabric(job.placement), p.stage - 1, None)
     load_weights(part.model, resume.model)
     return part
 
@@ -222,7 +234,7 @@ def _conclude(job: Job, part: Part, held_out: Manifest, command: str) -> TrainRe
     workers = choose_workers(config.workers, job.placement.accelerator, len(held_out.rows))
     batch = part.stage.micro_batch or 16
     # Clips that the model will be given come as pixels, so that is what it is judged by.
-    forward = job.fabric.setup_module(part.model) if part.stored else part.forward
+    forward = make_fabric(job.placement).setup_module(part.model) if part.stored else part.forward
     found = evaluate(
         forward,
         held_out,
@@ -235,12 +247,12 @@ def _conclude(job: Job, part: Part, held_out: Manifest, command: str) -> TrainRe
         limit_s=config.clips.limit_s,
         chunk_frames=config.memory.chunk_frames,
         strips=config.keep.strips,
+        world=job.world,
     )
     split = held_out.rows[0].split
     # record.json says that a run is finished, so it is the last thing written.
-    write_json(
-        job.out / "eval.json",
-        EvalRecord(
+    if job.world.first:
+        record = EvalRecord(
             model=config.model,
             data=config.data,
             split=split,
@@ -249,8 +261,8 @@ def _conclude(job: Job, part: Part, held_out: Manifest, command: str) -> TrainRe
             environment=environment(),
             command=command,
             **found,
-        ),
-    )
+        )
+        write_json(job.out / "eval.json", record)
     check_skipped(found["skipped"], len(held_out.rows), config.clips.max_skipped)
     notes = [f"stopped after --max-hours {config.max_hours:g}"] if job.out_of_time() else []
     if job.progress.skipped:

@@ -52,6 +52,8 @@ def task_logits(logits: Logits) -> list[Tensor]:
 def piece_loss(logits: Logits, piece: Piece, smoothing: float) -> Float[Tensor, ""]:
     """Cross-entropy summed over the clips of a piece, averaged over tasks. The caller divides by the whole batch."""
     per_task = task_logits(logits)
+    if piece.idle:
+        return torch.stack([values.float().sum() for values in per_task]).sum() * 0.0
     total = per_task[0].new_zeros(())
     for task, values in enumerate(per_task):
         for labels, share in ((piece.labels, piece.share), (piece.other_labels, 1 - piece.share)):

@@ -132,9 +132,9 @@ def load_own(path: Path, device: str | torch.device = "cpu", folder: Path | None
     return Trained(model.to(device).eval(), spec, header.tasks, header.model, path, folder or path.parent)
 
 
-def save_best(out: Path, part: Part) -> None:
+def save_best(out: Path, state: dict[str, torch.Tensor]) -> None:
     """Keep the weights of the best evaluation so far."""
-    replace_bytes(out / _BEST, save({k: v.detach().cpu().contiguous() for k, v in part.state().items()}))
+    replace_bytes(out / _BEST, save({k: v.detach().cpu().contiguous() for k, v in state.items()}))
 
 
 def load_best(out: Path, part: Part) -> None:

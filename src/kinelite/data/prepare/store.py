@@ -138,6 +138,10 @@ class Shard:
             raise UsageError(f"--shard {text}: give number/of, counted from 1, such as 2/4.")
         return shard
 
+    def part(self, rank: int, ranks: int) -> Shard:
+        """What one of so many processes makes of this share."""
+        return Shard(self.number + self.of * rank, self.of * ranks)
+
     def holds(self, clip: int) -> bool:
         return clip % self.of == self.number - 1
 

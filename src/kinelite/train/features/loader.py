@@ -12,7 +12,7 @@ from jaxtyping import Float, Int, Int64
 from torch import Tensor
 
 from kinelite.data.dataset import Key
-from kinelite.data.loader import EpochBatches
+from kinelite.data.loader import ALL, EpochBatches, Share
 from kinelite.data.manifest import Manifest
 from kinelite.train.features.store import FeatureStore
 
@@ -71,6 +71,10 @@ class FeatureLoader:
             yield batch
             began = time.perf_counter()
 
+    def nothing(self) -> Float[Tensor, "0 n d"]:
+        """Features of no clip."""
+        return torch.empty(0, self.store.tubelets, self.store.width, dtype=self.store.dtype)
+
     def close(self) -> None:
         """Nothing runs beside this process, so there is nothing to stop."""
 
@@ -98,8 +102,15 @@ class FeatureLoader:
 
 
 def feature_loader(
-    store: FeatureStore, manifest: Manifest, batch: int, *, shuffle: bool, seed: int | None = None
+    store: FeatureStore,
+    manifest: Manifest,
+    batch: int,
+    *,
+    shuffle: bool,
+    seed: int | None = None,
+    share: Share = ALL,
 ) -> FeatureLoader:
-    """A loader of the features of ``manifest``'s clips; ``seed`` as in `FeatureLoader`."""
+    """A loader of the features of ``manifest``'s clips; ``seed`` as in `FeatureLoader`, ``share`` as in
+    `EpochBatches`."""
     labels = torch.tensor([row.labels for row in manifest.rows], dtype=torch.int64).reshape(len(manifest.rows), -1)
-    return FeatureLoader(store, labels, EpochBatches(len(labels), batch, seed or 0, shuffle), seed)
+    return FeatureLoader(store, labels, EpochBatches(len(labels), batch, seed or 0, shuffle, share=share), seed)

@@ -20,7 +20,7 @@ from kinelite.data.prepare.estimate import free_bytes
 from kinelite.models import Factorised
 from kinelite.records import write_json
 from kinelite.train.decoder import settled
-from kinelite.train.evaluate import Scores
+from kinelite.train.evaluate import Scores, batches_of, together
 from kinelite.train.features.choice import Choice, can_be_stored, choose_by_time, choose_early
 from kinelite.train.features.extract import Means, extract
 from kinelite.train.features.key import Key, make_key
@@ -29,6 +29,7 @@ from kinelite.train.features.room import GIB, estimate
 from kinelite.train.features.store import FeatureStore
 from kinelite.train.part import augmentation, stream_seed
 from kinelite.train.step import task_logits
+from kinelite.train.world import ALONE, World
 
 if TYPE_CHECKING:
     from kinelite.train.job import Job
@@ -48,8 +49,11 @@ def training_store(job: Job, model: nn.Module) -> FeatureStore | None:
         return None
     key = _key(job, model, job.training, asked.views, asked.phases)
     if not p.features:
-        choice = _kept(job) or _decide(job, model, key)
-        _keep(job, choice)
+        # One process decides: the measurements behind a choice differ.
+        choice = job.world.firsts((_kept(job) or _decide(job, model, key)) if job.world.first else None)
+        assert choice is not None
+        if job.world.first:
+            _keep(job, choice)
         job.log.say(f"  Features of the frozen encoder: {choice.mode} ({choice.reason}).")
         p.features = {"mode": choice.mode, "reason": choice.reason}
     if p.features["mode"] == "online":
@@ -68,7 +72,7 @@ def training_store(job: Job, model: nn.Module) -> FeatureStore | None:
 def validation_features(job: Job, model: nn.Module, batch: int) -> FeatureLoader:
     """The test sample of the validation clips, from a store of one view that is made where it is not there."""
     store = make_store(job, model, job.validation, _key(job, model, job.validation, views=1, phases=1))
-    return feature_loader(store, job.validation, batch, shuffle=False)
+    return feature_loader(store, job.validation, batch, shuffle=False, share=batches_of(job.world))
 
 
 def store_folder(job: Job, manifest: Manifest) -> Path:
@@ -102,6 +106,7 @@ def make_store(job: Job, model: nn.Module, manifest: Manifest, key: Key) -> Feat
         job.log.advance(done, "")
 
     try:
+        # All processes fill the store; each has all of it when it returns.
         return extract(model, manifest, key, folder, means, show, lambda: job.asked_to_stop)
     finally:
         job.log.stop()
@@ -112,7 +117,11 @@ def make_store(job: Job, model: nn.Module, manifest: Manifest, key: Key) -> Feat
 
 @torch.no_grad()
 def score_features(
-    forward: Callable[[Tensor], Any], loader: FeatureLoader, manifest: Manifest, device: torch.device
+    forward: Callable[[Tensor], Any],
+    loader: FeatureLoader,
+    manifest: Manifest,
+    device: torch.device,
+    world: World = ALONE,
 ) -> Scores:
     """As `kinelite.train.evaluate.score`, by what stands behind the encoder (in evaluation mode) from features."""
     found: list[list[Tensor]] = [[torch.empty(0, len(names))] for names in manifest.tasks.values()]
@@ -124,7 +133,7 @@ def score_features(
             for rows, values in zip(found, task_logits(forward(batch.features.to(device).float())), strict=True):
                 rows.append(values.float().cpu())
             indices += batch.indices
-    return Scores([torch.cat(rows) for rows in found], loader.labels[indices], indices, skipped)
+    return together(Scores([torch.cat(rows) for rows in found], loader.labels[indices], indices, skipped), world)
 
 
 def _key(job: Job, model: nn.Module, manifest: Manifest, views: int, phases: int) -> Key:
