@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from kinelite.config import Stage, TrainConfig
 from kinelite.models import Factorised
 from kinelite.plan.cuda import AsOnCuda
+from kinelite.plan.repeat import Repeats
 from kinelite.plan.track import Tracker
 from kinelite.train.chunks import choose_chunk, clip_logits, model_input
 from kinelite.train.halved import halve_frozen
@@ -126,11 +127,17 @@ class Forward:
 
     def __init__(self, work: Work, model: nn.Module, tracker: Tracker | None) -> None:
         self.module, self._work, self._tracker = model, work, tracker
+        self._repeats = Repeats(tracker) if tracker else None
 
     def __call__(self, inputs: Tensor, **options: Any) -> Any:
         """What the model makes of a video or of features."""
         if self._tracker:
             self._tracker.know([inputs], "inputs")
+        if self._repeats and options.get("encode_only"):
+            return self._repeats.run(tuple(inputs.shape), lambda: self._run(inputs, options))
+        return self._run(inputs, options)
+
+    def _run(self, inputs: Tensor, options: dict[str, Any]) -> Any:
         with _precision(self._work):
             found = self.module(inputs, **options)
         return found.float() if isinstance(found, Tensor) else {task: x.float() for task, x in found.items()}
