@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class _Room(ModuleType):
-    def __call__(self, model: str, recipe: str = "sfa", memory_gib: float | None = None, **more: Any) -> Plan:
+    def __call__(self, model: str, recipe: str = "sfa", memory_gib: int | float | None = None, **more: Any) -> Plan:
         """See `kinelite.plan.api.plan`."""
         from kinelite.plan.api import plan
 

@@ -14,10 +14,10 @@ from kinelite.recipes import recipe as find_recipe
 def plan(
     model: str,
     recipe: str = "sfa",
-    memory_gib: float | None = None,
+    memory_gib: int | float | None = None,
     *,
     gpu: str | None = None,
-    cpu_memory_gib: float | None = None,
+    cpu_memory_gib: int | float | None = None,
     clips: int | None = None,
     classes: int | None = None,
     table: bool = False,

@@ -9,6 +9,7 @@ from kinelite.config import FeaturesConfig, Stage, TrainConfig
 from kinelite.limits import check_config
 from kinelite.plan import hours as time_of
 from kinelite.plan.calibrate import rate_of
+from kinelite.plan.choose import even
 from kinelite.plan.clips import Clips
 from kinelite.plan.remedies import Remedy, remedies
 from kinelite.plan.sizes import gib
@@ -153,12 +154,6 @@ def _cell(cell: Cell, limit_bytes: int) -> dict[str, Any]:
     peak = cell.peak_bytes
     fits = peak is not None and peak <= limit_bytes
     return {"frames": cell.frames, "clips": cell.clips, "peak_memory_gib": peak and gib(peak), "fits": fits}
-
-
-def even(batch: int, most: int) -> int:
-    """Clips at a time that cut a batch into as few passes as ``most`` allows, all of them about as large."""
-    passes = -(-batch // max(1, min(batch, most)))
-    return -(-batch // passes)
 
 
 def _told(remedy: Remedy) -> dict[str, Any]:

@@ -28,6 +28,6 @@ def parse_bytes(text: str, flag: str) -> int:
     return int(float(found.group(1)) * _UNITS[unit])
 
 
-def gib(size_bytes: float) -> float:
+def gib(size_bytes: int | float) -> float:
     """GiB, to three digits behind the point."""
     return round(size_bytes / GIB, 3)

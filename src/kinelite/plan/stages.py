@@ -109,7 +109,7 @@ class Planner:
     def peak_bytes(self, stage: Stage, clips: int) -> float:
         """Largest peak in bytes; infinite for what cannot be built."""
         try:
-            return self.peaks(stage, clips).largest.total_bytes
+            return float(self.peaks(stage, clips).largest.total_bytes)
         except UsageError:
             return math.inf
 
@@ -123,7 +123,7 @@ class Planner:
         surface, constant = own[key]
         if surface is None or not self._buildable(stage):
             return self.peak_bytes(whole, clips)
-        return max(surface.peak_bytes(clips, stage.frames or self.config.frames), constant)
+        return max(surface.peak_bytes(clips, stage.frames or self.config.frames), float(constant))
 
     def _surface(self, stage: Stage) -> tuple[Surface | None, int]:
         """The surface of a stage, and the peak of the pass that clips and frames change nothing of."""
@@ -133,7 +133,7 @@ class Planner:
         frames = stage.frames or self.config.frames
         try:
             work = replace(self.work(stage, batch, batch), stored=stored)
-            surface = self.traces.surface(work, (frames, 2 * frames))
+            surface = self.traces.surface(work, (frames, 4 * frames))
             encode = self.peaks(stage, batch).encode
         except UsageError:
             return None, 0

@@ -168,7 +168,10 @@ def _train(work: Work, ready: Ready, inputs: Tensor, labels: Tensor, tracker: Tr
         loss = piece_loss(logits, piece, optim.label_smoothing) / len(inputs)
         if tracker:
             tracker.keep_as("activations", ("weights", "gradients", "optimizer", "buffers", "inputs", "elsewhere"))
-        loss.backward()
+        # What blocks compute again for the gradient, they compute as in the forward pass. Not loss.backward(), inside
+        # of which no mode is active.
+        with AsOnCuda(TYPES.get(work.precision)) if work.target == "cuda" else contextlib.nullcontext():
+            torch.autograd.backward(loss)
         total += loss.detach()
         if tracker:
             tracker.know([p.grad for p in ready.trained() if p.grad is not None], "gradients")

@@ -23,7 +23,7 @@ from kinelite.records import version, write_json
 
 MOST = 4000
 """Predictions that the file keeps, the newest."""
-CORNER_CLIPS = (2, 4)
+CORNER_CLIPS = (4, 32)
 """Of the four traces of a surface. Not 1: PyTorch saves copies where an axis has length 1."""
 PASSES = 2
 """Forward passes of a step that are traced: gradients are there from the second one on, and then nothing is new."""

@@ -8,19 +8,17 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from kinelite.data.loader import Batch
 from kinelite.errors import RunError
-from kinelite.train.chunks import model_input
 from kinelite.train.features.loader import FeatureBatch
 from kinelite.train.features.use import training_store
 from kinelite.train.job import Job
-from kinelite.train.mix import draw_mix, micro_batches
+from kinelite.train.micro import gradient, settle
+from kinelite.train.mix import draw_mix
 from kinelite.train.part import Part, build_part
 from kinelite.train.stage import trained_parameters
-from kinelite.train.step import piece_loss
 
 
 def fit(job: Job) -> Part:
@@ -38,6 +36,7 @@ def fit(job: Job) -> Part:
             config, job.training, job.fabric, p.stage, previous, resume, partial(training_store, job)
         )
         resume = None
+        settle(job, part)
         job.announce(part, origin, trained_parameters(part.model))
         job.clock(began)
         stage_epochs = config.epochs if part.stage.epochs is None else part.stage.epochs
@@ -78,19 +77,12 @@ def train_step(job: Job, part: Part, batch: Batch | FeatureBatch) -> tuple[float
     """
     config, p = job.config, job.progress
     rng = np.random.default_rng([config.seed, p.stage, p.stage_step])
-    torch.manual_seed(int(rng.integers(2**62)))
+    seed = int(rng.integers(2**62))
     inputs, clips = _inputs(batch), len(batch.indices)
     if inputs is None:
         return math.nan, 0.0
     mix = draw_mix(config.optim, (clips, *inputs.shape[2:]), rng)
-    total = torch.zeros((), device=job.fabric.device)
-    for piece in micro_batches(inputs, batch.labels, part.stage.micro_batch or clips, mix):
-        logits = part.forward(
-            model_input(part.forward, piece, part.spec, job.fabric.device, config.memory.chunk_frames)
-        )
-        loss = piece_loss(logits, piece, config.optim.label_smoothing) / clips
-        job.fabric.backward(loss)
-        total += loss.detach()
+    total = gradient(job, part, inputs, batch.labels, mix, seed)
     norm = _clip(job, part)
     if not math.isfinite(total.item()):
         raise RunError(_not_finite(job, batch, "loss", total.item()))

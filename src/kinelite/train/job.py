@@ -208,7 +208,7 @@ class Job:
         return found
 
     def _scores(self, part: Part) -> Scores:
-        batch = part.stage.micro_batch or 16
+        batch = part.at_a_time
         if part.stored:
             part.held_out = part.held_out or validation_features(self, part.model, batch)
             part.model.eval()
@@ -240,6 +240,7 @@ class Job:
                 "name": stage.name,
                 "frames": stage.frames,
                 "epochs": p.epoch,
+                "micro_batch": part.stage.micro_batch,
                 "seconds": p.stage_s,
                 "steps": p.stage_step,
                 "trained_params": trained_parameters(part.model),
