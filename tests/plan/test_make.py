@@ -51,9 +51,7 @@ def test_disk_is_that_of_the_store() -> None:
 
 
 def test_auto_is_as_many_as_fit() -> None:
-    plan = kl.plan(
-        "vivit_fe_ti", "conventional", 2, frames=32, batch=100, micro_batch="auto", **NANO | {"size": 112}
-    )
+    plan = kl.plan("vivit_fe_ti", "conventional", 2, frames=32, batch=100, micro_batch="auto", **NANO | {"size": 112})
     (stage,) = plan.stages
     assert stage.fits
     assert 1 <= stage.micro_batch <= stage.max_batch

@@ -50,6 +50,7 @@ def small_device(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[int]]:
 
     def limit(clips: int, error: Exception | None = None, from_call: int = 0) -> list[int]:
         seen: list[int] = []
+
         def model_input(forward: Any, piece: Any, *rest: Any) -> Any:
             seen.append(len(piece.frames))
             found = accumulate(forward, piece, *rest)

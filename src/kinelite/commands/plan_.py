@@ -24,7 +24,7 @@ class PlanOptions:
     """What a plan is for; beside these, every flag of kinelite train."""
 
     gpu_memory: str | None = None
-    """Memory of a GPU, which need not be here: 12GiB, 12GB, 12000MiB. With --device cuda: of the GPU of this machine."""
+    """Memory of a GPU, which need not be here: 12GiB, 12GB, 12000MiB. With --device cuda: of the one of this machine."""
     gpu: str | None = None
     """Name of a card, for its published memory and rates: 'rtx 3060', t4, a100-80gb."""
     cpu_memory: str | None = None
@@ -55,7 +55,8 @@ and number of frames that fit, hours, disk for stored features; and what would f
 
 Example: {USAGE} --data kinetics400
 
-MODEL comes first. --recipe is one of `kinelite list recipes` (default: sfa). All flags of kinelite train hold. Without --gpu-memory, --gpu or --cpu-memory the plan is for this machine."""
+MODEL comes first. --recipe is one of `kinelite list recipes` (default: sfa). All flags of kinelite train
+hold. Without --gpu-memory, --gpu or --cpu-memory the plan is for this machine."""
 
 
 def main(args: list[str]) -> dict[str, Any]:

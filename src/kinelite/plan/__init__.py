@@ -2,8 +2,8 @@
 
 ``track`` follows the life of every storage, ``fake`` gives models without data, ``cuda`` makes a trace choose what a
 GPU would, ``scratch`` knows what kernels allocate besides, ``step`` is the traced step, ``predict`` puts them together.
-``stages`` asks for the peaks of a stage, ``remedies`` for what would fit, ``make`` writes the plan, ``choose`` picks the
-clips at a time of a run.
+``stages`` asks for the peaks of a stage, ``remedies`` for what would fit, ``make`` writes the plan, ``choose`` picks
+the clips at a time of a run.
 
 The room and the function of that name share ``kinelite.plan``, so the room itself can be called.
 """

@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+
+from kinelite.train.recompute import transformer_blocks
 
 _IN_FP32 = {"layer_norm", "group_norm", "softmax", "log_softmax", "pow", "exp", "softplus", "norm", "cosine_similarity"}
 _HALF = (torch.float16, torch.bfloat16)
@@ -38,6 +40,21 @@ class AsOnCuda(TorchFunctionMode):
         if self._half and name in _IN_FP32:
             args = [_widened(a) for a in args]
         return func(*args, **options)
+
+
+def recompute_on_cuda(model: nn.Module, half: torch.dtype | None) -> None:
+    """Let blocks that are computed again choose as a GPU would then too: no mode is active in the backward pass. Call
+    it before `kinelite.train.recompute.recompute`."""
+    for block in transformer_blocks(model).values():
+        block.forward = _with_mode(block.forward, half)
+
+
+def _with_mode(forward: Callable[..., Any], half: torch.dtype | None) -> Callable[..., Any]:
+    def run(*args: Any, **more: Any) -> Any:
+        with AsOnCuda(half):
+            return forward(*args, **more)
+
+    return run
 
 
 def _widened(value: Any) -> Any:

@@ -9,7 +9,9 @@ PATIENCE = 6
 """Looks along the line before plain halves: memory is a straight line in most cases, not in all."""
 
 
-def largest(peak_bytes: Callable[[int], int | float], limit_bytes: int | float, low: int, high: int, step: int = 1) -> int:
+def largest(
+    peak_bytes: Callable[[int], int | float], limit_bytes: int | float, low: int, high: int, step: int = 1
+) -> int:
     """The largest of ``low, low + step, ...`` up to ``high`` whose peak is within the limit; 0 when ``low`` is not.
 
     ``peak_bytes`` must not fall; it is infinite for what is impossible. The result and the number after it have both

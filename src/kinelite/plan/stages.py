@@ -121,7 +121,9 @@ class Planner:
         if key not in own:
             own[key] = self._surface(stage)
         surface, constant = own[key]
-        if surface is None or not self._buildable(stage):
+        # A single tubelet is no sequence: PyTorch spares copies there.
+        alone = (stage.frames or 0) <= self.frames_step(stage)
+        if surface is None or alone or not self._buildable(stage):
             return self.peak_bytes(whole, clips)
         return max(surface.peak_bytes(clips, stage.frames or self.config.frames), float(constant))
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from kinelite.config import Stage, TrainConfig
 from kinelite.models import Factorised
-from kinelite.plan.cuda import AsOnCuda
+from kinelite.plan.cuda import AsOnCuda, recompute_on_cuda
 from kinelite.plan.repeat import Repeats
 from kinelite.plan.track import Tracker
 from kinelite.train.chunks import choose_chunk, clip_logits, model_input
@@ -78,6 +78,8 @@ def build(work: Work) -> nn.Module:
     if work.stage.adapter:
         model.add_adapter()
     freeze(model, work.stage.freeze)
+    if work.target == "cuda" and config.memory.recompute:
+        recompute_on_cuda(model, TYPES.get(work.precision))
     spare(model, config, work.stage)
     if work.stored:
         model.encoder = nn.Identity()
@@ -168,10 +170,7 @@ def _train(work: Work, ready: Ready, inputs: Tensor, labels: Tensor, tracker: Tr
         loss = piece_loss(logits, piece, optim.label_smoothing) / len(inputs)
         if tracker:
             tracker.keep_as("activations", ("weights", "gradients", "optimizer", "buffers", "inputs", "elsewhere"))
-        # What blocks compute again for the gradient, they compute as in the forward pass. Not loss.backward(), inside
-        # of which no mode is active.
-        with AsOnCuda(TYPES.get(work.precision)) if work.target == "cuda" else contextlib.nullcontext():
-            torch.autograd.backward(loss)
+        loss.backward()
         total += loss.detach()
         if tracker:
             tracker.know([p.grad for p in ready.trained() if p.grad is not None], "gradients")

@@ -22,7 +22,7 @@ def recompute(model: nn.Module, name: str) -> list[str]:
     Returns the names of the blocks. Where nothing takes a gradient, as in a frozen encoder, they run as before.
     Raises UsageError, naming the model as ``name``, when there is no such block.
     """
-    blocks = {path: module for path, module in model.named_modules() if _is_block(module)}
+    blocks = transformer_blocks(model)
     if not blocks:
         raise UsageError(
             f"--memory.recompute covers transformer blocks, and '{name}' has none. What saves memory there: "
@@ -31,6 +31,11 @@ def recompute(model: nn.Module, name: str) -> list[str]:
     for block in blocks.values():
         block.forward = _forgetful(block, block.forward)
     return list(blocks)
+
+
+def transformer_blocks(model: nn.Module) -> dict[str, nn.Module]:
+    """Name -> module of everything that is a transformer block."""
+    return {path: module for path, module in model.named_modules() if _is_block(module)}
 
 
 def _is_block(module: nn.Module) -> bool:
