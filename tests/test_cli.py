@@ -23,6 +23,7 @@ from kinelite.commands.features_check import FeaturesCheckFlags
 from kinelite.commands.features_export import FeaturesExportFlags
 from kinelite.commands.features_make import FeaturesMakeFlags
 from kinelite.commands.info_ import InfoFlags
+from kinelite.commands.plan_ import PlanOptions
 from kinelite.commands.predict_ import PredictFlags
 from kinelite.commands.report_ import ReportFlags
 from kinelite.config import TrainConfig
@@ -32,6 +33,7 @@ FLAGS = Path(__file__).parent / "reference" / "flags.json"
 VERB_FLAGS = {
     "train": TrainConfig,
     "eval": EvalFlags,
+    "plan": PlanOptions,
     "predict": PredictFlags,
     "report": ReportFlags,
     "data check": CheckFlags,
@@ -57,6 +59,7 @@ HELP = [
     ["features", "check"],
     ["features", "export"],
     ["list"],
+    ["plan"],
     ["info"],
     ["doctor"],
     *(["train", name] for name in recipes.RECIPES),

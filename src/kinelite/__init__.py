@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kinelite import recipes
+    from kinelite import plan, recipes
     from kinelite.data.decode import read_clip
     from kinelite.data.sets import load_set
     from kinelite.models import create_model, list_models
@@ -29,8 +29,8 @@ _HOME = {
     "predict": "kinelite.train.api",
     "read_clip": "kinelite.data.decode",
 }
-_MODULES = ("recipes", "train")
-"""Modules that are public names themselves; `kinelite.train` can be called."""
+_MODULES = ("plan", "recipes", "train")
+"""Modules that are public names themselves; `kinelite.train` and `kinelite.plan` can be called."""
 
 __all__ = [
     "Run",
@@ -40,6 +40,7 @@ __all__ = [
     "load",
     "load_set",
     "make_report",
+    "plan",
     "predict",
     "read_clip",
     "recipes",

@@ -22,6 +22,7 @@ VERBS = {
     "report": "One static page from run folders.",
     "data": "Check a set of clips, or describe it.",
     "features": "Compute the features of a frozen encoder once; check them, or take them elsewhere.",
+    "plan": "What training will take, before it runs: memory, batch, frames, hours, disk.",
     "bench": "Measure how fast clips are read, beside other libraries.",
     "list": "Names of models, data sets, recipes, policies.",
     "info": "What a model is and costs; what a data set looks like.",

@@ -138,7 +138,7 @@ class Stage:
     """Peak learning rate of this stage."""
     batch: int | None = None
     """Clips per step in this stage."""
-    micro_batch: int | None = None
+    micro_batch: int | Literal["auto"] | None = None
     """Clips per forward pass in this stage."""
     size: int | None = None
     """Height and width in pixels in this stage."""
@@ -225,8 +225,9 @@ class TrainConfig:
     """Passes over the training clips, in each stage that does not say otherwise."""
     batch: int = 16
     """Clips per optimiser step."""
-    micro_batch: int = 0
-    """Clips per forward pass; the gradient is that of the whole batch (0: the whole batch at once)."""
+    micro_batch: int | Literal["auto"] = 0
+    """Clips per forward pass; the gradient is that of the whole batch (0: the whole batch at once). auto: as many as
+    the device has memory for, by the planner; `--batch auto` says the same."""
     seed: int = 0
     """Seed of weights, order, augmentation, mixup and stochastic depth."""
     device: str = "auto"

@@ -52,6 +52,8 @@ def check_config(config: TrainConfig) -> None:
     for name, (low, high) in (_LIMITS | stages).items():
         value = flat[name]
         # NaN is null in JSON and refused with it.
+        if name.endswith("micro_batch") and value == "auto":
+            continue
         fits = name.endswith(_OPTIONAL) if value is None else low <= value < (high or math.inf)
         if not fits:
             below = f" and below {high:g}" if high else ""

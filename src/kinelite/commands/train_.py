@@ -42,7 +42,7 @@ def main(args: list[str]) -> dict[str, Any]:
 
 def read_config(args: list[str]) -> TrainConfig:
     """RECIPE [--config FILE] and flags as a config; flags change what the file says."""
-    make, flags = recipe(args[0]), args[1:]
+    make, flags = recipe(args[0]), plain_batch(args[1:])
     doc = (make.__doc__ or "").replace("\n    ", "\n")
     doc += "\n--config FILE starts from a saved config.json instead of the recipe's own values; flags change it."
     if "--config" in flags:
@@ -50,28 +50,39 @@ def read_config(args: list[str]) -> TrainConfig:
         default = _saved(flags[at + 1] if at + 1 < len(flags) else "", args[0])
         flags = flags[:at] + flags[at + 2 :]
     else:
-        default = make(**_looked_up(flags))
+        default = make(**looked_up(flags))
     return parse(TrainConfig, f"kinelite train {args[0]}", flags, default=default, description=doc)
 
 
-def _looked_up(flags: list[str]) -> dict[str, Any]:
+def looked_up(flags: list[str]) -> dict[str, Any]:
     """What recipes derive their defaults from, read before the flags as a whole are: the model's learning rate, the
     values of the set, stages as shares of all epochs and frames. What is no number is left to the parser to refuse."""
-    found: dict[str, Any] = {name: _flag(flags, name) for name in ("data", "model")}
+    found: dict[str, Any] = {name: flag_value(flags, name) for name in ("data", "model")}
     for name in ("frames", "epochs", "batch", "micro-batch", "size"):
-        text = _flag(flags, name) or ""
+        text = flag_value(flags, name) or ""
         found[name.replace("-", "_")] = int(text) if text.isdecimal() else None
-    policy, encoder = _flag(flags, "clips.policy"), _flag(flags, "net.encoder")
+    if flag_value(flags, "micro-batch") == "auto":
+        found["micro_batch"] = "auto"
+    policy, encoder = flag_value(flags, "clips.policy"), flag_value(flags, "net.encoder")
     found |= {"clips": ClipConfig(policy=policy) if policy else None}
     found |= {"net": NetConfig(encoder=encoder) if encoder else None}
     return {name: value for name, value in found.items() if value is not None}
 
 
-def _flag(flags: list[str], name: str) -> str | None:
+def flag_value(flags: list[str], name: str) -> str | None:
     """The last value that was given to a flag, as ``--flag value`` or ``--flag=value``, with - or _ between words."""
     spread = [part for flag in flags for part in (flag.split("=", 1) if flag.startswith("--") else [flag])]
     wanted = f"--{name}"
     return next((b for a, b in reversed(list(pairwise(spread))) if a.replace("_", "-") == wanted), None)
+
+
+def plain_batch(flags: list[str]) -> list[str]:
+    """``--batch auto`` as what it means: the recipe's batch, as many clips at a time as the device has memory for."""
+    words = [part for flag in flags for part in (flag.split("=", 1) if flag.startswith("--batch=") else [flag])]
+    for at, (flag, value) in enumerate(pairwise(words)):
+        if (flag, value) == ("--batch", "auto"):
+            return [*words[:at], "--micro-batch", "auto", *words[at + 2 :]]
+    return flags
 
 
 def _saved(path: str, name: str) -> TrainConfig:

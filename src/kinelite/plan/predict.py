@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
@@ -24,6 +25,8 @@ class Prediction:
     peak: Peak
     flops: int
     """Of one step; two per multiply-accumulate."""
+    levels: np.ndarray
+    """Bytes that are taken after each birth and death of a storage, int64."""
 
 
 def predict(work: Work) -> Prediction:
@@ -47,4 +50,4 @@ def predict(work: Work) -> Prediction:
         tracker.ignore([frames, labels]) if cuda else tracker.know([frames, labels], "inputs")
         with tracker:
             run(work, ready, frames, labels, tracker)
-    return Prediction(tracker.peak(), tracker.flops)
+    return Prediction(tracker.peak(), tracker.flops, tracker.levels())

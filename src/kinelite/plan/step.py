@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from kinelite.config import Stage, TrainConfig
 from kinelite.models import Factorised
 from kinelite.plan.cuda import act_as_on_cuda
+from kinelite.plan.repeat import Repeats
 from kinelite.plan.track import Tracker
 from kinelite.train.chunks import choose_chunk, clip_logits, model_input
 from kinelite.train.halved import halve_frozen
@@ -151,11 +152,17 @@ class Forward:
 
     def __init__(self, work: Work, model: nn.Module, tracker: Tracker | None) -> None:
         self.module, self._work, self._tracker = model, work, tracker
+        self._repeats = Repeats(tracker) if tracker else None
 
     def __call__(self, inputs: Tensor, **options: Any) -> Any:
         """What the model makes of a video or of features."""
         if self._tracker:
             self._tracker.know([inputs], "inputs")
+        if self._repeats and options.get("encode_only"):
+            return self._repeats.run(tuple(inputs.shape), lambda: self._run(inputs, options))
+        return self._run(inputs, options)
+
+    def _run(self, inputs: Tensor, options: dict[str, Any]) -> Any:
         half = TYPES.get(self._work.precision)
         with torch.autocast(inputs.device.type, dtype=half) if half else contextlib.nullcontext():
             found = self.module(inputs, **options)

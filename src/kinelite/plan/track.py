@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -74,6 +75,28 @@ class Tracker(TorchDispatchMode):
         for block, _ in self._alive.values():
             if block.part not in kept:
                 block.part = part
+
+    def mark(self) -> int:
+        """This moment, for `rise_since`."""
+        return len(self._events)
+
+    def rise_since(self, mark: int) -> int:
+        """Bytes by which memory rose above its level at ``mark``, at most."""
+        level = highest = 0
+        for block, sign, _ in self._events[mark:]:
+            level += sign * block.size_bytes
+            highest = max(highest, level)
+        return highest
+
+    def levels(self) -> np.ndarray:
+        """Bytes that are taken after each birth and death, int64."""
+        changes = (sign * block.size_bytes for block, sign, _ in self._events)
+        return np.cumsum(np.fromiter(changes, np.int64, len(self._events)))
+
+    def spike(self, size_bytes: int) -> None:
+        """Memory that is taken and given back before anything else happens."""
+        block = Block(size_bytes, "workspace")
+        self._events += [(block, 1, "spike"), (block, -1, "spike")]
 
     def peak(self) -> Peak:
         """The largest sum of what was alive at a time, by part."""

@@ -164,7 +164,8 @@ def _fit(config: TrainConfig, stage: Stage, card: Card) -> tuple[int | None, boo
     frames, frozen = stage.frames or config.frames, bool(stage.freeze)
     size, px = size_of(config.model, config.net.encoder), config.size or 224
     if config.micro_batch:
-        plain = step_gib(size, frames, config.micro_batch, frozen=frozen, size_px=px)
+        at_least = 1 if config.micro_batch == "auto" else config.micro_batch
+        plain = step_gib(size, frames, at_least, frozen=frozen, size_px=px)
         return None, not frozen and plain > card.free_gib
     most = min(config.batch, LARGEST_MICRO_BATCH)
     for again in (False, True):

@@ -8,21 +8,18 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from kinelite.data.loader import Batch
 from kinelite.errors import RunError
-from kinelite.train.chunks import model_input
 from kinelite.train.features.loader import FeatureBatch
 from kinelite.train.features.use import training_store
 from kinelite.train.job import Job
+from kinelite.train.micro import gradient, settle
 from kinelite.train.mix import draw_mix
 from kinelite.train.part import Part, build_part
 from kinelite.train.sharded import whole
-from kinelite.train.shared import computing, shared_pieces
 from kinelite.train.stage import trained_parameters
-from kinelite.train.step import piece_loss
 
 
 def fit(job: Job) -> Part:
@@ -40,6 +37,7 @@ def fit(job: Job) -> Part:
             config, job.training, job.fabric, p.stage, previous, resume, partial(training_store, job), job.world
         )
         resume = None
+        settle(job, part)
         job.announce(part, origin, trained_parameters(part.model))
         job.clock(began)
         stage_epochs = config.epochs if part.stage.epochs is None else part.stage.epochs
@@ -81,22 +79,14 @@ def train_step(job: Job, part: Part, batch: Batch | FeatureBatch) -> tuple[float
     """
     config, p = job.config, job.progress
     rng = np.random.default_rng([config.seed, p.stage, p.stage_step])
-    torch.manual_seed(int(rng.integers(2**62)) + job.world.rank)
+    seed = int(rng.integers(2**62)) + job.world.rank
     inputs, counts = _inputs(part, batch), job.meet(batch)
-    if not (clips := sum(counts)):
+    if not sum(counts):
         job.agree(0.0)
         return math.nan, 0.0
-    mix = draw_mix(config.optim, (clips, *inputs.shape[2:]), rng)
-    sum_of = torch.zeros((), device=job.fabric.device)
-    for piece, last in shared_pieces(job.world, inputs, batch.labels, counts, part.stage.micro_batch or clips, mix):
-        with computing(job.fabric, part, job.world, piece, last):
-            encoder, chunk = part.encoder(job.fabric), config.memory.chunk_frames
-            logits = part.forward(model_input(encoder, piece, part.spec, job.fabric.device, chunk))
-            loss = piece_loss(logits, piece, config.optim.label_smoothing) / clips
-            # The strategy takes the mean over the processes.
-            job.fabric.backward(loss * job.world.size if job.world.size > 1 else loss)
-        sum_of += loss.detach()
-    norm, total = _clip(job, part), job.agree(sum_of.item())
+    mix = draw_mix(config.optim, (sum(counts), *inputs.shape[2:]), rng)
+    loss = gradient(job, part, inputs, batch.labels, counts, mix, seed)
+    norm, total = _clip(job, part), job.agree(loss.item())
     if not math.isfinite(total):
         raise RunError(_not_finite(job, batch, "loss", total))
     if not math.isfinite(norm) and job.placement.precision != "fp16":

@@ -246,7 +246,7 @@ class Job:
         return found
 
     def _scores(self, part: Part) -> Scores:
-        batch, forward = part.stage.micro_batch or 16, part.evaluated(self.placement)
+        batch, forward = part.at_a_time, part.evaluated(self.placement)
         if part.stored:
             part.held_out = part.held_out or validation_features(self, part.model, batch)
             part.model.eval()
@@ -282,6 +282,7 @@ class Job:
                 "name": stage.name,
                 "frames": stage.frames,
                 "epochs": p.epoch,
+                "micro_batch": part.stage.micro_batch,
                 "seconds": p.stage_s,
                 "steps": p.stage_step,
                 "trained_params": trained,

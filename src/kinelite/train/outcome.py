@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import torch
 from safetensors import safe_open
 
 from kinelite.config import to_json
 from kinelite.records import Status, TrainRecord, environment, write_json
 from kinelite.train.job import Job
+from kinelite.train.micro import kept_clips
+from kinelite.train.shortage import out_of_memory
 from kinelite.train.trained import FILE
 from kinelite.train.world import is_lost, lost
 
@@ -64,7 +65,7 @@ def explain(job: Job, error: RuntimeError | ValueError) -> tuple[Status, str]:
     """Status and message for what PyTorch raises when memory is gone, a norm has nothing to average or another process
     of the run is lost; others pass."""
     text = str(error)
-    if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in text:
+    if out_of_memory(error):
         return "oom", _out_of_memory(job, text)
     if job.world.size > 1 and is_lost(error):
         return "failed", lost(error)
@@ -84,10 +85,17 @@ def _single_value(job: Job) -> str:
 
 def _out_of_memory(job: Job, text: str) -> str:
     stage = job.config.stages[min(job.progress.stage, len(job.config.stages) - 1)]
-    half = max(1, (stage.micro_batch or job.config.batch) // 2)
     first_line = text.splitlines()[0] if text else ""
+    if stage.micro_batch == "auto":
+        clips = kept_clips(job) or 1
+        ways = "For transformers: --memory.recompute (in the same folder)"
+    else:
+        clips = stage.micro_batch or job.config.batch
+        ways = (
+            f"The same gradient in less memory: --micro-batch {max(1, clips // 2)}, or --batch auto (with another "
+            "--out), or, for transformers, --memory.recompute (in the same folder)"
+        )
     return (
-        f"Out of memory in stage '{stage.name}' at {stage.frames} frames and {stage.micro_batch} clips per pass. "
-        f"The same gradient in less memory: --micro-batch {half} (with another --out), or, for transformers, "
-        f"--memory.recompute (in the same folder). {first_line}"
+        f"Out of memory in stage '{stage.name}' at {stage.frames} frames and {clips} clips per pass. {ways}. What "
+        f"would fit: kinelite plan {job.config.model} --recipe {job.config.recipe}. {first_line}"
     )

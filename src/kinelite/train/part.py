@@ -62,8 +62,16 @@ class Part:
     """The whole model, where the processes share it out."""
     norms: SharedNorms | None = None
     """Batch norms over the clips of several processes."""
+    auto: bool = False
+    """The run chose the clips at a time itself, and takes fewer where memory runs out."""
     held_out: FeatureLoader | None = None
     """Stored features of the validation clips, from the first evaluation on."""
+
+    @property
+    def at_a_time(self) -> int:
+        """Clips of a forward pass of an evaluation."""
+        asked = self.stage.micro_batch
+        return asked if isinstance(asked, int) and asked else 16
 
     @property
     def stored(self) -> bool:

@@ -232,7 +232,7 @@ def _conclude(job: Job, part: Part, held_out: Manifest, command: str) -> TrainRe
     config = job.config
     part.model.eval()
     workers = choose_workers(config.workers, job.placement.accelerator, len(held_out.rows))
-    batch = part.stage.micro_batch or 16
+    batch = part.at_a_time
     # Clips that the model will be given come as pixels, so that is what it is judged by.
     forward = make_fabric(job.placement).setup_module(part.model) if part.stored else part.forward
     found = evaluate(
