@@ -292,9 +292,9 @@ def test_a_view_of_its_own_for_each_epoch(quick: Any, monkeypatch: pytest.Monkey
     seen: list[np.ndarray] = []
     real = fit_module._inputs
 
-    def watching(batch: Any) -> Any:
-        seen.append(real(batch).double().sum().item())
-        return real(batch)
+    def watching(part: Any, batch: Any) -> Any:
+        seen.append(real(part, batch).double().sum().item())
+        return real(part, batch)
 
     monkeypatch.setattr(fit_module, "_inputs", watching)
     config = quick("frozen", epochs=4, batch=16, features=STORED, clips=ClipConfig(policy="none"))
