@@ -13,6 +13,16 @@ from kinelite.plan.profiled import memory_line
 from kinelite.plan.scratch import cpu_scratch
 
 
+def taken(call: Any, args: tuple[Any, ...]) -> tuple[int, Any]:
+    """Bytes that a call had allocated at most beside its results, and these."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
+            result = call(*args)
+    kept = result if isinstance(result, torch.Tensor) else result[1]
+    return max(level for level, _ in memory_line(recorded)) - kept.nbytes, result
+
+
 @pytest.mark.parametrize(
     ("channels", "width", "kernel", "size", "stride", "groups"),
     [
@@ -34,10 +44,19 @@ def test_gradient_of_a_convolution(
     made = torch.ops.aten.convolution(image, weight, None, *options)
     args = (torch.randn_like(made), image, weight, None, *options, [False, True, False])
     call = torch.ops.aten.convolution_backward
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
-            result = call(*args)
-    taken = max(level for level, _ in memory_line(recorded)) - result[1].nbytes
-    planned = cpu_scratch(call.default, args, result)
-    assert abs(planned - taken) <= 0.05 * taken + 2 * weight.nbytes
+    scratch, result = taken(call, args)
+    assert abs(cpu_scratch(call.default, args, result) - scratch) <= 0.05 * scratch + 2 * weight.nbytes
+
+
+@pytest.mark.parametrize(("clips", "frames", "size"), [(1, 4, 14), (2, 4, 14), (1, 16, 28)], ids=str)
+def test_a_convolution_over_time_and_space(clips: int, frames: int, size: int) -> None:
+    form = torch.channels_last_3d
+    video = torch.randn(clips, 64, frames, size, size).to(memory_format=form)
+    weight = torch.randn(64, 64, 3, 3, 3).to(memory_format=form)
+    options: list[Any] = [[1] * 3, [1] * 3, [1] * 3, False, [0] * 3, 1]
+    made = torch.ops.aten.convolution(video, weight, None, *options)
+    backward = (torch.randn_like(made), video, weight, None, *options, [False, True, False])
+    aten = torch.ops.aten
+    for call, args in ((aten.convolution, (video, weight, None, *options)), (aten.convolution_backward, backward)):
+        scratch, result = taken(call, args)
+        assert cpu_scratch(call.default, args, result) == pytest.approx(scratch, rel=0.05)
