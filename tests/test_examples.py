@@ -53,6 +53,11 @@ def test_train_on_a_folder(trained: Path) -> None:
     assert json.loads((trained / "eval-val-2x1/eval.json").read_text())["scored"] == 2
 
 
+def test_all_reduce_rate_needs_company(capsys: pytest.CaptureFixture[str]) -> None:
+    run("all_reduce_rate.py")
+    assert "torchrun --nproc-per-node 2" in capsys.readouterr().out
+
+
 def test_predict_clips(trained: Path, clip_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run("predict_clips.py", trained, clip_folder / "moves_down", clip_folder / "none.mp4")
     lines = capsys.readouterr().out.splitlines()

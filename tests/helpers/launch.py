@@ -33,12 +33,14 @@ def together(folder: Path, jobs: Jobs, *flags: str, prefix: tuple[str, ...] = ()
     return subprocess.Popen(command, text=True, env=environment(), **streams)
 
 
-def finish(process: subprocess.Popen[str], limit_s: float = 300) -> str:
+def finish(process: subprocess.Popen[str], limit_s: float = 150) -> str:
     """What it said; fails where it ends badly or not at all."""
     try:
         said, _ = process.communicate(timeout=limit_s)
-    finally:
-        process.kill()
+    except subprocess.TimeoutExpired:
+        process.terminate()  # torchrun takes its processes along
+        said, _ = process.communicate(timeout=60)
+        raise AssertionError(said[-4000:]) from None
     assert process.returncode == 0, said[-4000:]
     return said
 

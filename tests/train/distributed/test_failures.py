@@ -71,7 +71,8 @@ def test_two_machines_with_networks_of_their_own(whole: Path, make: Make, tmp_pa
     nodes = []
     for number, name in enumerate(network):
         inside = ("ip", "netns", "exec", name, "env", f"GLOO_SOCKET_IFNAME=veth{number}")
-        flags = (*meeting("10.77.0.1:29400"), "--local-addr", f"10.77.0.{number + 1}")
+        here = ("--rdzv-conf", f"is_host={1 - number}", "--local-addr", f"10.77.0.{number + 1}")
+        flags = (*meeting("10.77.0.1:29400"), *here)
         nodes.append(together(tmp_path / f"node-{number}", jobs, *flags, prefix=inside))
     check_machines(nodes, whole, tmp_path)
 
