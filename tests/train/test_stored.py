@@ -78,8 +78,8 @@ def test_logits_from_stored_features_are_those_from_pixels(
     found: list[float] = []
     real = job_module.score_features
 
-    def both(forward: Any, loader: FeatureLoader, manifest: Any, device: torch.device) -> Any:
-        scores = real(forward, loader, manifest, device)
+    def both(forward: Any, loader: FeatureLoader, manifest: Any, device: torch.device, world: Any) -> Any:
+        scores = real(forward, loader, manifest, device, world)
         pixels = score(parts[-1].model, manifest, parts[-1].spec, device)
         assert scores.indices == pixels.indices
         assert torch.equal(scores.labels, pixels.labels)
@@ -292,9 +292,9 @@ def test_a_view_of_its_own_for_each_epoch(quick: Any, monkeypatch: pytest.Monkey
     seen: list[np.ndarray] = []
     real = fit_module._inputs
 
-    def watching(batch: Any) -> Any:
-        seen.append(real(batch).double().sum().item())
-        return real(batch)
+    def watching(part: Any, batch: Any) -> Any:
+        seen.append(real(part, batch).double().sum().item())
+        return real(part, batch)
 
     monkeypatch.setattr(fit_module, "_inputs", watching)
     config = quick("frozen", epochs=4, batch=16, features=STORED, clips=ClipConfig(policy="none"))
