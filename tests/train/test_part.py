@@ -17,8 +17,8 @@ from kinelite.errors import UsageError
 from kinelite.models import card, create_model, save_weights
 from kinelite.train import part
 from kinelite.train.device import place
+from kinelite.train.fabric import make_fabric
 from kinelite.train.part import build_model, build_part, check_stages, stage_spec
-from kinelite.train.run import make_fabric
 from kinelite.types import InputSpec
 
 SPARSE = InputSpec(16, 64, sampling="sparse", stride=4, fit="squash")
