@@ -85,9 +85,10 @@ class TrainRecord(_Record):
     """Training clips."""
     steps: int | None = None
     stages: list[dict[str, Any]] = field(default_factory=list)
-    """Per stage: name, frames, epochs, micro_batch, seconds, trained_params, froze (patterns), top1, peak_memory_gib, steps, and
-    features: None where the encoder trains, else {"mode": "online" or "stored", "reason"}, for stored ones with
-    "views", "phases", "seconds" (of the pass, part of the stage's), "gib", "peak_memory_gib" (of the pass), "folder".
+    """Per stage: name, frames, epochs, micro_batch, seconds, trained_params, froze (patterns), top1, peak_memory_gib,
+    steps, and features: None where the encoder trains, else {"mode": "online" or "stored", "reason"}, for stored ones
+    with "views", "phases", "seconds" (of the pass, part of the stage's), "gib", "peak_memory_gib" (of the pass),
+    "folder".
     """
 
 

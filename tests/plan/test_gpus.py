@@ -28,7 +28,7 @@ def test_by_name(asked: str, name: str) -> None:
 
 def test_an_unknown_card() -> None:
     assert known_gpu("Voodoo 2") is None
-    with pytest.raises(UsageError, match="Unknown GPU 'RTX 3061'. Nearest: .*RTX 3060"):
+    with pytest.raises(UsageError, match=r"Unknown GPU 'RTX 3061'. Nearest: .*RTX 3060"):
         find_gpu("RTX 3061")
 
 

@@ -2,8 +2,8 @@
 
 With another number of clips or frames a step makes and drops the same storages in the same order, and the size of each
 is a + b * clips + c * frames + d * clips * frames. So is what is taken after each birth and death, and the peak of any
-step is the largest of those. What is not so (attention that holds the scores of all pairs of frames, chunks whose number
-follows the clip) shows in a fifth trace.
+step is the largest of those. What is not so (attention that holds the scores of all pairs of frames, chunks whose
+number follows the clip) shows in a fifth trace.
 """
 
 from __future__ import annotations
