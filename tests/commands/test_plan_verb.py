@@ -35,8 +35,8 @@ def test_a_plan_on_one_page_and_as_json(kinelite: Any) -> None:
 
 def test_what_does_not_fit_and_what_would(kinelite: Any) -> None:
     done = kinelite(
-        *("plan", "vivit_fe_ti", "--recipe", "conventional", "--gpu-memory", "1500MiB"),
-        *("--outside", "200MiB", "--frames", "32", "--batch", "16", "--no-table", "--json"),
+        *("plan", "vivit_fe_nano", "--recipe", "conventional", "--gpu-memory", "400MiB", "--size", "128"),
+        *("--outside", "300MiB", "--frames", "64", "--batch", "4", "--no-table", "--json"),
     )
     assert done.code == 0, done.err
     assert "DOES NOT FIT" in done.out

@@ -6,16 +6,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from kinelite.config import FeaturesConfig, TrainConfig
+from kinelite.plan import remedies as remedies_module
 from kinelite.plan import traces as traces_module
-from kinelite.plan.predict import predict
+from kinelite.plan.predict import Prediction, predict
 from kinelite.plan.remedies import remedies, smaller
 from kinelite.plan.stages import Planner
 from kinelite.plan.step import Work
+from kinelite.plan.surface import fit
 from kinelite.plan.target import Target
 from kinelite.plan.traces import Traces
+from kinelite.plan.track import PARTS, Peak
 from kinelite.recipes import conventional, sfa
 
 MIB = 2**20
@@ -53,10 +57,24 @@ def test_stored_features_have_a_surface_too() -> None:
         assert plan.at_once(replace(stage, frames=frames), clips) == pytest.approx(expected, rel=0.005)
 
 
-def test_a_model_whose_attention_is_over_all_frames_is_traced() -> None:
-    plan = planner(conventional(model="timesformer", frames=4, size=32, batch=2), kind="cpu")
-    stage = plan.config.stages[0]
-    assert plan.at_once(replace(stage, frames=16), 3) == pytest.approx(whole(plan, 0, 16, 3), rel=0.005)
+def test_no_surface_where_births_and_deaths_differ_or_sizes_bend(monkeypatch: pytest.MonkeyPatch) -> None:
+    def levels(clips: int, frames: int) -> np.ndarray:
+        return np.array([10, 10 + 3 * clips * frames, 5 * clips + frames])
+
+    found = fit(levels, (4, 32), (8, 32))
+    assert found is not None
+    assert found.peak_bytes(7, 5) == pytest.approx(10 + 3 * 35)
+    assert fit(lambda m, f: np.zeros(m), (4, 32), (8, 32)) is None
+
+    def bent(work: Work) -> Prediction:
+        frames = work.stage.frames or 0
+        level = 1000 + work.batch * frames**2
+        return Prediction(Peak(level, dict.fromkeys(PARTS, 0), ""), 1, np.array([level]))
+
+    monkeypatch.setattr(traces_module, "predict", bent)
+    plan = planner(conventional(model="vivit_fe_nano", frames=16, size=64, batch=3))
+    (stage,) = plan.config.stages
+    assert plan.at_once(replace(stage, frames=64), 5) == 1000 + 5 * 64**2
 
 
 def test_chunks_that_repeat_are_not_traced_again() -> None:
@@ -125,20 +143,26 @@ def test_traces_are_kept_from_one_command_to_the_next(tmp_path: Path, monkeypatc
     assert Traces(path).traced == 0
 
 
-def test_ways_out_are_traced() -> None:
-    config = conventional(model="vivit_fe_ti", frames=32, size=224, batch=4)
-    plan = planner(config, limit_mib=700)
+def test_ways_out_are_traced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remedies_module, "SIZES", (96, 64))
+    monkeypatch.setattr(remedies_module, "smaller", lambda model: ["vivit_fe_nano"])
+    plan = planner(conventional(model="vivit_fe_nano", frames=64, size=128, batch=4), limit_mib=96)
     (stage,) = plan.config.stages
-    most = plan.most_clips(stage)
+    most, limit = plan.most_clips(stage), plan.target.limit_bytes
+    before = plan.peak_bytes(stage, 4)
+    assert before > limit
     found = {remedy.change: remedy for remedy in remedies(plan, stage, 4, most)}
-    assert found[f"--micro-batch {most}"].fits
-    assert found["--memory.recompute"].peak_bytes < plan.peak_bytes(stage, 4)
+    assert found[f"--micro-batch {most}"].peak_bytes == plan.peak_bytes(stage, most)
+    assert found["--memory.recompute"].peak_bytes < before
     assert found["--memory.recompute"].same_result
-    size = next(change for change in found if change.startswith("--size"))
+    (size,) = (change for change in found if change.startswith("--size"))
     assert not found[size].same_result
+    assert found[size].peak_bytes < before
     (frames,) = (change for change in found if change.startswith("frames") and "micro" not in change)
     assert found[frames].fits
-    assert found["--model vivit_fe_nano"].peak_bytes < plan.peak_bytes(stage, 4)
+    assert found["--model vivit_fe_nano"].peak_bytes == before
+    for remedy in found.values():
+        assert remedy.fits == (remedy.peak_bytes <= limit)
 
 
 def test_smaller_models_of_a_family() -> None:
@@ -150,7 +174,7 @@ def test_smaller_models_of_a_family() -> None:
 
 
 def test_stored_features_count_the_pass_that_makes_them() -> None:
-    plan = planner(sfa(model="vivit_fe_ti", frames=32, size=224, epochs=30))
+    plan = planner(sfa(model="vivit_fe_nano", frames=32, size=64, epochs=30))
     stage = plan.config.stages[1]
     assert plan.stores(stage)
     peaks = plan.peaks(stage, 16)
@@ -158,5 +182,5 @@ def test_stored_features_count_the_pass_that_makes_them() -> None:
     assert peaks.largest.total_bytes == max(peaks.train.total_bytes, peaks.encode.total_bytes)
     assert peaks.encode.parts_bytes["optimizer"] == peaks.train.parts_bytes["optimizer"]
     assert not plan.stores(plan.config.stages[0])
-    online = planner(sfa(model="vivit_fe_ti", frames=32, features=FeaturesConfig(mode="online")))
+    online = planner(sfa(model="vivit_fe_nano", frames=32, size=64, features=FeaturesConfig(mode="online")))
     assert online.peaks(online.config.stages[1], 16).encode is None

@@ -24,7 +24,7 @@ class PlanOptions:
     """What a plan is for; beside these, every flag of kinelite train."""
 
     gpu_memory: str | None = None
-    """Memory of a GPU, which need not be here: 12GiB, 12GB, 12000MiB. With --device cuda: that of this machine's."""
+    """Memory of a GPU, which need not be here: 12GiB, 12GB, 12000MiB. With --device cuda: of this machine's."""
     gpu: str | None = None
     """Name of a card, for its published memory and rates: 'rtx 3060', t4, a100-80gb."""
     cpu_memory: str | None = None

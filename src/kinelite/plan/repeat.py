@@ -1,4 +1,4 @@
-"""Chunk after chunk through a frozen encoder is the same again: two are traced, the next ones take what they took."""
+"""Chunk after chunk through a frozen encoder is the same again: two are traced, the others take what they took."""
 
 from __future__ import annotations
 
