@@ -91,9 +91,20 @@ def read_flags(args: list[str]) -> tuple[PlanFlags, bool]:
         raise UsageError(f"The model comes first: {USAGE}")
     flags = plain_batch(flags)
     config = recipe(flag_value(flags, "recipe") or "sfa")(**looked_up(flags))
-    # --recipe is a field of the run's config, hidden where a recipe is the word after `kinelite train`.
-    found: PlanFlags = parse(PlanFlags, "kinelite plan", flags, PlanFlags(PlanOptions(), config), DESCRIPTION)
+    # The recipe makes the config whose flags are parsed; it is none of them.
+    rest = without_flag(flags, "recipe")
+    found: PlanFlags = parse(PlanFlags, "kinelite plan", rest, PlanFlags(PlanOptions(), config), DESCRIPTION)
     return found, found.train.data != TrainConfig.data or flag_value(flags, "data") is not None
+
+
+def without_flag(flags: list[str], name: str) -> list[str]:
+    """Flags without ``--name value`` and ``--name=value``."""
+    kept, skip = [], False
+    for flag in flags:
+        if not skip and flag != f"--{name}" and not flag.startswith(f"--{name}="):
+            kept.append(flag)
+        skip = flag == f"--{name}"
+    return kept
 
 
 def _print(plan: Plan, own_data: bool) -> None:
