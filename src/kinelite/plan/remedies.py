@@ -10,6 +10,8 @@ import torch
 from kinelite.config import Stage, TrainConfig
 from kinelite.errors import UsageError
 from kinelite.models import create_model, list_models
+from kinelite.plan.choose import even
+from kinelite.plan.largest import largest
 from kinelite.plan.stages import Planner
 
 SIZES = (192, 160, 128, 112)
@@ -46,8 +48,9 @@ Way = tuple[str, Planner, Stage, int, bool]
 def _ways(planner: Planner, stage: Stage, clips: int, most_clips: int) -> Iterator[Way]:
     """(flags, planner, stage, clips at a time, whether the result is the same)."""
     again = _with(planner, replace(planner.config, memory=replace(planner.config.memory, recompute=True)))
-    recompute = not planner.config.memory.recompute
-    micro = most_clips or 1
+    recompute, limit = not planner.config.memory.recompute, planner.target.limit_bytes
+    # Fewer than fit at once: with several passes the gradient of the first ones is there beside the last.
+    micro = even(clips, largest(lambda c: planner.peaks(stage, c).largest.total_bytes, limit, 1, most_clips or 1) or 1)
     if clips > micro:
         yield f"--micro-batch {micro}", planner, stage, micro, True
     if recompute:
