@@ -114,7 +114,7 @@ def test_skipped_clips_are_named_and_the_others_stay(clips: Manifest, tmp_path: 
 
 
 def test_workers_asked_for_are_given_and_chosen_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kinelite.data.loader.cores", lambda: 8)
+    monkeypatch.setattr("kinelite.data.loader.cores_here", lambda: 8)
     assert choose_workers(3, "cpu", 100) == 3
     assert choose_workers(-1, "cpu", 100) == 0
     assert choose_workers(-1, "cuda", 100) == 7
@@ -122,7 +122,7 @@ def test_workers_asked_for_are_given_and_chosen_otherwise(monkeypatch: pytest.Mo
 
 
 def test_a_model_on_the_cpu_gets_the_cores_that_workers_leave(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kinelite.data.loader.cores", lambda: 4)
+    monkeypatch.setattr("kinelite.data.loader.cores_here", lambda: 4)
     before = torch.get_num_threads()
     try:
         for workers, device, expected in ((0, "cpu", 4), (3, "cuda", 4), (3, "cpu", 1), (9, "cpu", 1)):
