@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensorMode
 
-from kinelite.plan.fake import to_fake
+from kinelite.plan.fake import FakeMode, to_fake
 from kinelite.plan.scratch import cpu_scratch
 from kinelite.plan.step import Ready, Work, blank_batch, build, prepare, run
 from kinelite.plan.track import Peak, Tracker
@@ -41,7 +40,7 @@ def predict(work: Work) -> Prediction:
     """
     with torch.device("meta"):
         model = build(work)
-    with FakeTensorMode(allow_non_fake_inputs=True), warnings.catch_warnings():
+    with FakeMode(allow_non_fake_inputs=True), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         ready = prepare(work, to_fake(model))
         _prime(ready)
