@@ -27,7 +27,7 @@ ALLOWED = {
     "report": {"records", "errors", "config"},
     "doctor": BASE | {"data"},
     "train": BASE | {"limits", "lock", "models", "data"},
-    "plan": BASE | {"limits", "cache", "recipes", "models", "data", "train"},
+    "plan": BASE | {"cache", "limits", "recipes", "models", "data", "train"},
     "bench": BASE | {"models", "data", "train"},
     "cli": {"errors", "ranks", ""},
     "__main__": {"cli"},

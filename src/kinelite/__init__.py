@@ -9,10 +9,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kinelite import plan, recipes
+    from kinelite import recipes
     from kinelite.data.decode import read_clip
     from kinelite.data.sets import load_set
     from kinelite.models import create_model, list_models
+    from kinelite.plan.api import plan
     from kinelite.report.page import make_report
     from kinelite.train.api import Run, evaluate, load, predict, train
 

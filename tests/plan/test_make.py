@@ -51,11 +51,11 @@ def test_disk_is_that_of_the_store() -> None:
 
 
 def test_auto_is_as_many_as_fit() -> None:
-    plan = kl.plan("vivit_fe_ti", "conventional", 2, frames=32, batch=100, micro_batch="auto", **NANO | {"size": 112})
+    plan = kl.plan("vivit_fe_nano", "conventional", 2, frames=32, batch=400, micro_batch="auto", **NANO)
     (stage,) = plan.stages
     assert stage.fits
     assert 1 <= stage.micro_batch <= stage.max_batch
-    assert stage.batch == 100
+    assert stage.batch == 400
 
 
 @pytest.mark.parametrize(("batch", "most", "clips"), [(16, 16, 16), (16, 9, 8), (128, 50, 43), (10, 1, 1), (10, 0, 1)])

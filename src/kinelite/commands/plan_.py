@@ -23,6 +23,8 @@ USAGE = "kinelite plan MODEL --recipe sfa --gpu-memory 12GiB"
 class PlanOptions:
     """What a plan is for; beside these, every flag of kinelite train."""
 
+    recipe: str = "sfa"
+    """Recipe that is planned: `kinelite list recipes`."""
     gpu_memory: str | None = None
     """Memory of a GPU, which need not be here: 12GiB, 12GB, 12000MiB. With --device cuda: of this machine's."""
     gpu: str | None = None
@@ -55,8 +57,8 @@ and number of frames that fit, hours, disk for stored features; and what would f
 
 Example: {USAGE} --data kinetics400
 
-MODEL comes first. --recipe is one of `kinelite list recipes` (default: sfa). All flags of kinelite train
-hold. Without --gpu-memory, --gpu or --cpu-memory the plan is for this machine."""
+MODEL comes first. All flags of kinelite train hold. Without
+--gpu-memory, --gpu or --cpu-memory the plan is for this machine."""
 
 
 def main(args: list[str]) -> dict[str, Any]:
@@ -68,13 +70,14 @@ def main(args: list[str]) -> dict[str, Any]:
 
     options, config = flags.options, flags.train
     for name in ("clips", "classes"):
-        if (getattr(options, name) or 1) < 1:
-            raise UsageError(f"--{name} {getattr(options, name)}: give 1 or more.")
+        asked = getattr(options, name)
+        if asked is not None and asked < 1:
+            raise UsageError(f"--{name} {asked}: give 1 or more.")
     target = choose_target(options.gpu_memory, options.cpu_memory, options.gpu, config.device, options.outside)
     print(f"Planning '{config.model}' with recipe '{config.recipe}' for {target.name}.", flush=True)
     clips = count_clips(config.data if own_data else None, config.split, options.clips, options.classes)
     plan = make_plan(config, target, clips, table=options.table, calibrate=options.calibrate)
-    _print(plan, own_data)
+    _print(plan, config.data if own_data else "SPEC")
     return plan.to_json()
 
 
@@ -90,24 +93,14 @@ def read_flags(args: list[str]) -> tuple[PlanFlags, bool]:
     elif not {"-h", "--help"} & set(flags) and not flag_value(flags, "model"):
         raise UsageError(f"The model comes first: {USAGE}")
     flags = plain_batch(flags)
-    config = recipe(flag_value(flags, "recipe") or "sfa")(**looked_up(flags))
-    # The recipe makes the config whose flags are parsed; it is none of them.
-    rest = without_flag(flags, "recipe")
-    found: PlanFlags = parse(PlanFlags, "kinelite plan", rest, PlanFlags(PlanOptions(), config), DESCRIPTION)
+    name = flag_value(flags, "recipe") or PlanOptions.recipe
+    config = recipe(name)(**looked_up(flags))
+    default = PlanFlags(PlanOptions(recipe=name), config)
+    found: PlanFlags = parse(PlanFlags, "kinelite plan", flags, default, DESCRIPTION)
     return found, found.train.data != TrainConfig.data or flag_value(flags, "data") is not None
 
 
-def without_flag(flags: list[str], name: str) -> list[str]:
-    """Flags without ``--name value`` and ``--name=value``."""
-    kept, skip = [], False
-    for flag in flags:
-        if not skip and flag != f"--{name}" and not flag.startswith(f"--{name}="):
-            kept.append(flag)
-        skip = flag == f"--{name}"
-    return kept
-
-
-def _print(plan: Plan, own_data: bool) -> None:
+def _print(plan: Plan, data: str) -> None:
     room = plan.memory_gib - plan.outside_gib
     print(
         f"{plan.precision}; {plan.clips_source}. {plan.memory_gib:.4g} GiB, of which {plan.outside_gib:.4g} are taken "
@@ -118,10 +111,10 @@ def _print(plan: Plan, own_data: bool) -> None:
     found = plan.to_json()
     if found["hours"] is not None and len(plan.stages) > 1:
         print(f"\nIn all about {_time(found['hours'])}, reading of clips and evaluations left out.")
-    data = "" if own_data else " --data SPEC"
-    change = next((r["change"] for s in plan.stages for r in s.remedies if r["fits"]), "")
+    ways = [r["change"] for s in plan.stages for r in s.remedies if r["fits"] and r["change"].startswith("--")]
     verdict = "It fits." if plan.fits else "It does not fit as it is."
-    print(f"{verdict} Next: kinelite train {plan.recipe} --model {plan.model}{data} {change or '--batch auto'}")
+    change = next((way for way in ways if not way.startswith("--model")), "")
+    print(f"{verdict} Next: kinelite train {plan.recipe} --model {plan.model} --data {data} {change or '--batch auto'}")
 
 
 def _print_stage(number: int, plan: Plan, stage: StagePlan) -> None:

@@ -19,6 +19,7 @@ from kinelite.errors import SetupError, UsageError
 from kinelite.plan.hours import Rate
 from kinelite.plan.stages import Planner
 from kinelite.plan.step import TYPES, Work, blank_batch, build, prepare
+from kinelite.plan.target import Target
 from kinelite.records import write_json
 from kinelite.train.chunks import clip_logits, model_input
 from kinelite.train.mix import micro_batches
@@ -28,18 +29,19 @@ STEPS, PATIENCE_S, CPU_CLIPS = 5, 20.0, 2
 """Measured steps; seconds after which fewer do; clips at a time on a CPU, where more are no faster."""
 
 
-def rate_of(planner: Planner, stage: Stage, clips: int, calibrate: bool) -> list[Rate]:
-    """Rates of the passes of a stage, training first: measured now, or kept from before; [] where there are none.
+def check_here(target: Target) -> None:
+    """Raise UsageError when a device is to be measured that is not this machine's."""
+    if target.here is None:
+        raise UsageError(
+            "--calibrate measures the device of this machine, and this plan is for another one. Leave --gpu-memory and "
+            "--gpu out, or name the device beside it: --device cuda"
+        )
 
-    Raises UsageError when a device is to be measured that is not this machine's.
-    """
+
+def rate_of(planner: Planner, stage: Stage, clips: int, calibrate: bool) -> list[Rate]:
+    """Rates of the passes of a stage, training first: measured now, or kept from before; [] where there are none."""
     here = planner.target.here
     if here is None:
-        if calibrate:
-            raise UsageError(
-                "--calibrate measures the device of this machine, and this plan is for another one. Leave --gpu-memory "
-                "and --gpu out, or name the device beside it: --device cuda"
-            )
         return []
     found: list[Rate] = []
     for kind, work in _passes(planner, stage, clips).items():

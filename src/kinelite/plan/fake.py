@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+
+class FakeMode(FakeTensorMode):
+    """PyTorch's mode, which asks at every operation whether there is a GPU: a sixth of a trace. Here once."""
+
+    @cached_property
+    def avoid_device_init(self) -> bool:  # pyright: ignore[reportIncompatibleMethodOverride, reportIncompatibleVariableOverride]
+        """Whether PyTorch must not touch a device."""
+        return super().avoid_device_init
 
 
 def to_fake(model: nn.Module) -> nn.Module:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import torch
+
 from kinelite.config import FeaturesConfig, Stage, TrainConfig
 from kinelite.limits import check_config
+from kinelite.models import create_model
 from kinelite.plan import hours as time_of
-from kinelite.plan.calibrate import rate_of
+from kinelite.plan.calibrate import check_here, rate_of
 from kinelite.plan.choose import even
 from kinelite.plan.clips import Clips
 from kinelite.plan.remedies import Remedy, remedies
@@ -18,6 +21,7 @@ from kinelite.plan.target import Target
 from kinelite.plan.traces import Traces, stored_traces
 from kinelite.train.features.room import OVERHEAD
 from kinelite.train.features.store import DTYPES
+from kinelite.train.part import check_factorised
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,9 @@ def make_plan(
     """Plan every stage of ``config`` for ``target``. Raises UsageError for what the model or recipe cannot be."""
     config = config.resolved()
     check_config(config)
+    if calibrate:
+        check_here(target)
+    _check_parts(config)
     planner = Planner(config, target, _precision(config, target), clips.classes, traces or stored_traces())
     try:
         stages = [_stage(planner, stage, clips, table, calibrate) for stage in config.stages]
@@ -111,6 +118,12 @@ def make_plan(
     )
 
 
+def _check_parts(config: TrainConfig) -> None:
+    if any(stage.adapter for stage in config.stages):
+        with torch.device("meta"):
+            check_factorised(config, create_model(config.model, net=config.net))
+
+
 def _precision(config: TrainConfig, target: Target) -> str:
     if config.precision != "auto":
         return config.precision
@@ -122,7 +135,8 @@ def _precision(config: TrainConfig, target: Target) -> str:
 def _stage(planner: Planner, stage: Stage, clips: Clips, table: bool, calibrate: bool) -> StagePlan:
     batch, limit = stage.batch or planner.config.batch, planner.target.limit_bytes
     most = planner.most_clips(stage)
-    micro = even(batch, most) if stage.micro_batch == "auto" else min(stage.micro_batch or batch, batch)
+    asked = stage.micro_batch or batch
+    micro = even(batch, planner.most_at_a_time(stage)) if asked == "auto" else min(asked, batch)
     peaks = planner.peaks(stage, micro)
     fits = peaks.largest.total_bytes <= limit
     rates = rate_of(planner, stage, max(1, min(micro, most)), calibrate)
@@ -146,7 +160,7 @@ def _stage(planner: Planner, stage: Stage, clips: Clips, table: bool, calibrate:
         hours_by_card=time.by_card,
         features_gib=_features_gib(planner, stage, clips.train),
         table=[_cell(cell, limit) for cell in (planner.table(stage, micro) if table else [])],
-        remedies=[] if fits else [_told(each) for each in remedies(planner, stage, micro, most)],
+        remedies=[] if fits else [_told(each) for each in remedies(planner, stage, micro)],
     )
 
 

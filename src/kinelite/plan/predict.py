@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
 
-from kinelite.plan.fake import to_fake
+from kinelite.plan.fake import FakeMode, to_fake
 from kinelite.plan.scratch import cpu_scratch
 from kinelite.plan.step import Work, blank_batch, build, prepare, prime, run
 from kinelite.plan.track import Peak, Tracker
@@ -36,7 +35,7 @@ def predict(work: Work) -> Prediction:
     """
     with torch.device("meta"):
         model = build(work)
-    with FakeTensorMode(allow_non_fake_inputs=True), warnings.catch_warnings():
+    with FakeMode(allow_non_fake_inputs=True), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         ready = prepare(work, to_fake(model))
         prime(ready)

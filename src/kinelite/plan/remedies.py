@@ -10,8 +10,6 @@ import torch
 from kinelite.config import Stage, TrainConfig
 from kinelite.errors import UsageError
 from kinelite.models import create_model, list_models
-from kinelite.plan.choose import even
-from kinelite.plan.largest import largest
 from kinelite.plan.stages import Planner
 
 SIZES = (192, 160, 128, 112)
@@ -30,10 +28,10 @@ class Remedy:
     """Whether the same is learnt: as far as rounding goes."""
 
 
-def remedies(planner: Planner, stage: Stage, clips: int, most_clips: int) -> list[Remedy]:
+def remedies(planner: Planner, stage: Stage, clips: int) -> list[Remedy]:
     """Ways out for a stage that does not fit with ``clips`` at a time, those first that learn the same."""
     found: list[Remedy] = []
-    for change, other, at, count, same in _ways(planner, stage, clips, most_clips):
+    for change, other, at, count, same in _ways(planner, stage, clips):
         try:
             peak = other.peaks(at, count, stored=True if "stored" in change else None).largest.total_bytes
         except UsageError:
@@ -45,12 +43,11 @@ def remedies(planner: Planner, stage: Stage, clips: int, most_clips: int) -> lis
 Way = tuple[str, Planner, Stage, int, bool]
 
 
-def _ways(planner: Planner, stage: Stage, clips: int, most_clips: int) -> Iterator[Way]:
+def _ways(planner: Planner, stage: Stage, clips: int) -> Iterator[Way]:
     """(flags, planner, stage, clips at a time, whether the result is the same)."""
     again = _with(planner, replace(planner.config, memory=replace(planner.config.memory, recompute=True)))
-    recompute, limit = not planner.config.memory.recompute, planner.target.limit_bytes
-    # Fewer than fit at once: with several passes the gradient of the first ones is there beside the last.
-    micro = even(clips, largest(lambda c: planner.peaks(stage, c).largest.total_bytes, limit, 1, most_clips or 1) or 1)
+    recompute = not planner.config.memory.recompute
+    micro = planner.most_at_a_time(stage) or 1
     if clips > micro:
         yield f"--micro-batch {micro}", planner, stage, micro, True
     if recompute:

@@ -159,6 +159,13 @@ class Planner:
             found -= 1
         return found
 
+    def most_at_a_time(self, stage: Stage) -> int:
+        """Clips of a forward pass that fit while the gradient of the stage's batch adds up; 0: not one."""
+        batch, limit = stage.batch or self.config.batch, self.target.limit_bytes
+        if self.peak_bytes(stage, batch) <= limit:
+            return batch
+        return largest(lambda clips: self.peak_bytes(stage, clips), limit, 1, batch)
+
     def most_frames(self, stage: Stage, clips: int) -> int:
         """Frames that fit with ``clips`` at a time, a multiple of the tubelet; 0: none."""
         step = self.frames_step(stage)

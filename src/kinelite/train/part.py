@@ -126,7 +126,7 @@ def check_stages(config: TrainConfig, manifest: Manifest) -> None:
                 config.model, heads=tasks, frames=stage.frames, size=_size(config, stage), net=config.net
             )
             if stage.adapter:
-                _check_factorised(config, model)
+                check_factorised(config, model)
                 model.add_adapter()
             if isinstance(model, Factorised):
                 choose_chunk(config.memory.chunk_frames, torch.device("cpu"), model.tubelet)
@@ -147,7 +147,8 @@ def spare(model: nn.Module, config: TrainConfig, stage: Stage) -> None:
         recompute(model, config.model)
 
 
-def _check_factorised(config: TrainConfig, model: object) -> None:
+def check_factorised(config: TrainConfig, model: object) -> None:
+    """Raise UsageError when a recipe with an adapter meets a model that has no place for one."""
     if not isinstance(model, Factorised):
         raise UsageError(
             f"Recipe '{config.recipe}' puts an adapter between a frozen encoder and a temporal part, and "
