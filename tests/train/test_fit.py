@@ -18,6 +18,7 @@ from kinelite.config import KeepConfig, MemoryConfig, NetConfig, OptimConfig, St
 from kinelite.errors import RunError, UsageError
 from kinelite.records import TrainRecord, from_dict, read_jsonl
 from kinelite.train import fit as fit_module
+from kinelite.train import micro as micro_module
 from kinelite.train.job import Interrupted, Job
 from kinelite.train.run import train
 
@@ -109,13 +110,13 @@ def test_a_finished_run_is_not_run_again(quick: Any) -> None:
 def test_a_loss_that_is_not_finite_stops_with_step_clips_and_checkpoint(
     quick: Any, monkeypatch: pytest.MonkeyPatch, clip_folder: Path
 ) -> None:
-    real, seen = fit_module.piece_loss, []
+    real, seen = micro_module.piece_loss, []
 
     def broken(*args: Any) -> torch.Tensor:
         seen.append(0)
         return real(*args) * (math.nan if len(seen) == 5 else 1.0)
 
-    monkeypatch.setattr(fit_module, "piece_loss", broken)
+    monkeypatch.setattr(micro_module, "piece_loss", broken)
     config = quick(epochs=2, keep=KeepConfig(every_steps=1))
     with pytest.raises(RunError, match=r"loss is nan at step 5 \(stage 1, epoch 2\)") as caught:
         train(config)
@@ -145,7 +146,7 @@ def test_weights_do_not_move_in_the_step_that_is_not_finite(quick: Any, monkeypa
             raise
 
     monkeypatch.setattr(fit_module, "train_step", watching)
-    monkeypatch.setattr(fit_module, "piece_loss", lambda logits, *_: logits.sum() * math.inf)
+    monkeypatch.setattr(micro_module, "piece_loss", lambda logits, *_: logits.sum() * math.inf)
     with pytest.raises(RunError):
         train(config)
     assert distance(states[0], states[1]) == 0
@@ -155,7 +156,7 @@ def test_out_of_memory_is_a_record_with_advice(quick: Any, monkeypatch: pytest.M
     def full(*_: Any) -> torch.Tensor:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
-    monkeypatch.setattr(fit_module, "piece_loss", full)
+    monkeypatch.setattr(micro_module, "piece_loss", full)
     config = quick("sfa", frames=8)
     with pytest.raises(RunError, match="--micro-batch 2") as caught:
         train(config)
@@ -167,7 +168,7 @@ def test_memory_of_the_machine_that_ends_is_out_of_memory_too(quick: Any, monkey
     def full(*_: Any) -> torch.Tensor:
         raise RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory: you tried")
 
-    monkeypatch.setattr(fit_module, "piece_loss", full)
+    monkeypatch.setattr(micro_module, "piece_loss", full)
     config = quick()
     with pytest.raises(RunError, match="--micro-batch 2"):
         train(config)
@@ -178,7 +179,7 @@ def test_another_error_of_the_program_is_not_hidden(quick: Any, monkeypatch: pyt
     def wrong(*_: Any) -> torch.Tensor:
         raise RuntimeError("shapes differ")
 
-    monkeypatch.setattr(fit_module, "piece_loss", wrong)
+    monkeypatch.setattr(micro_module, "piece_loss", wrong)
     with pytest.raises(RuntimeError, match="shapes differ"):
         train(quick())
 
