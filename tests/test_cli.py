@@ -23,7 +23,7 @@ from kinelite.commands.features_check import FeaturesCheckFlags
 from kinelite.commands.features_export import FeaturesExportFlags
 from kinelite.commands.features_make import FeaturesMakeFlags
 from kinelite.commands.info_ import InfoFlags
-from kinelite.commands.plan_ import PlanOptions
+from kinelite.commands.plan_ import PlanFlags
 from kinelite.commands.predict_ import PredictFlags
 from kinelite.commands.report_ import ReportFlags
 from kinelite.config import TrainConfig
@@ -33,7 +33,7 @@ FLAGS = Path(__file__).parent / "reference" / "flags.json"
 VERB_FLAGS = {
     "train": TrainConfig,
     "eval": EvalFlags,
-    "plan": PlanOptions,
+    "plan": PlanFlags,
     "predict": PredictFlags,
     "report": ReportFlags,
     "data check": CheckFlags,

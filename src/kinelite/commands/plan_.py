@@ -20,7 +20,7 @@ USAGE = "kinelite plan MODEL --recipe sfa --gpu-memory 12GiB"
 
 
 @dataclass(frozen=True)
-class PlanOptions:
+class PlanFlags:
     """What a plan is for; beside these, every flag of kinelite train."""
 
     recipe: str = "sfa"
@@ -45,10 +45,10 @@ class PlanOptions:
 
 
 @dataclass(frozen=True)
-class PlanFlags:
+class PlanCommand:
     """Options of the plan and of the run that is planned."""
 
-    options: Annotated[PlanOptions, tyro.conf.arg(name="")] = field(default_factory=PlanOptions)
+    options: Annotated[PlanFlags, tyro.conf.arg(name="")] = field(default_factory=PlanFlags)
     train: Annotated[TrainConfig, tyro.conf.arg(name="")] = field(default_factory=TrainConfig)
 
 
@@ -81,7 +81,7 @@ def main(args: list[str]) -> dict[str, Any]:
     return plan.to_json()
 
 
-def read_flags(args: list[str]) -> tuple[PlanFlags, bool]:
+def read_flags(args: list[str]) -> tuple[PlanCommand, bool]:
     """Flags of MODEL and the rest, with the recipe's values as defaults, and whether a set of clips was chosen."""
     if not args:
         raise UsageError(f"Which model? {USAGE}")
@@ -93,10 +93,10 @@ def read_flags(args: list[str]) -> tuple[PlanFlags, bool]:
     elif not {"-h", "--help"} & set(flags) and not flag_value(flags, "model"):
         raise UsageError(f"The model comes first: {USAGE}")
     flags = plain_batch(flags)
-    name = flag_value(flags, "recipe") or PlanOptions.recipe
+    name = flag_value(flags, "recipe") or PlanFlags.recipe
     config = recipe(name)(**looked_up(flags))
-    default = PlanFlags(PlanOptions(recipe=name), config)
-    found: PlanFlags = parse(PlanFlags, "kinelite plan", flags, default, DESCRIPTION)
+    default = PlanCommand(PlanFlags(recipe=name), config)
+    found: PlanCommand = parse(PlanCommand, "kinelite plan", flags, default, DESCRIPTION)
     return found, found.train.data != TrainConfig.data or flag_value(flags, "data") is not None
 
 
