@@ -22,10 +22,10 @@ from typing import Any, Literal
 
 import tyro
 
-# The settings of `kinelite demo` with twice the batch, and those of README for UT-Interaction.
+# The settings of `kinelite demo`, and those of README for UT-Interaction.
 SETTINGS = {
-    "motion": "--model vivit_fe_nano --batch 16 --clips.sampling dense --clips.stride 1 --clips.policy none "
-    "--optim.lr 1e-3 --optim.weight-decay 0.05",
+    "motion": "--model vivit_fe_nano --batch 8 --clips.sampling dense --clips.stride 1 --clips.policy none "
+    "--optim.lr 5e-4 --optim.weight-decay 0.05",
     "ut-interaction": "--model vivit_fe_ti --size 112 --batch 4 --clips.policy flip --optim.lr 3e-4 "
     "--optim.layer-decay 0.75 --optim.weight-decay 0.05 --optim.label-smoothing 0.1",
 }
