@@ -232,16 +232,19 @@ def _automatic(plan: Plan, flags: PrepareFlags) -> Estimate:
 
 
 def _told(flags: PrepareFlags, plan: Plan, result: Prepared, damaged: list[str], seconds: float) -> dict[str, Any]:
+    from kinelite.data.prepare.store import Shard
+
     print(f"{result.made} clips prepared in {_duration(seconds)}; the store holds {_size(result.bytes)}.")
     if result.cut:
         print(f"{result.cut} clips end early, where their originals are damaged.")
     if result.failed:
         print(f"{result.failed} of {result.clips} originals cannot be decoded and are left out: {plan.failed}")
     share = result.failed / max(1, result.clips)
-    if flags.shard.endswith("/1"):
+    shards = Shard.parse(flags.shard).of
+    if shards == 1:
         print(f"Next: kinelite train sfa --data store:{flags.out}")
     else:
-        print(f"When all shards of {flags.shard} are done and in one folder: kinelite data check store:{flags.out}")
+        print(f"When all {shards} shards are done and in one folder: kinelite data check store:{flags.out}")
     return {
         "out": flags.out.as_posix(),
         "clips": result.clips,
