@@ -59,9 +59,8 @@ def seconds_per_clip(work: Work) -> float:
     """Median over a few real steps of ``work`` on the device that it is for: as many clips at a time as it says, and
     an optimiser step after each."""
     device = torch.device(work.target)
-    model: Any = build(work)
+    model: Any = build(work).to(device)
     ready = prepare(work, model)
-    model.to(device)
     inputs, labels = blank_batch(work, model)
     step = _step(work, ready.model, ready.optimizer, inputs, labels, device)
     took: list[float] = []
