@@ -23,7 +23,7 @@ VERBS = {
     "data": "Check a set of clips, or describe it.",
     "features": "Compute the features of a frozen encoder once; check them, or take them elsewhere.",
     "plan": "What training will take, before it runs: memory, batch, frames, hours, disk.",
-    "bench": "Measure how fast clips are read, beside other libraries.",
+    "bench": "Latency, memory and cost of models on a device; how fast clips are read.",
     "list": "Names of models, data sets, recipes, policies.",
     "info": "What a model is and costs; what a data set looks like.",
     "doctor": "This machine: devices, decoders, disk; what to paste into a bug report.",
