@@ -159,10 +159,8 @@ def _aggregated(block: Any, x: Tensor, factors: Tensor, frames: int) -> list[Ten
 def _covered(x: Tensor) -> Tensor:
     """Share of each pixel in the average behind each tap of a padded 3x3 kernel: ``[9, h * w]``."""
     h, w = x.shape[-2:]
-    rows, columns = (torch.ones(3, size, device=x.device, dtype=x.dtype) for size in (h, w))
-    for edge in (rows, columns):
-        edge[0, -1] = 0
-        edge[2, 0] = 0
+    places = [torch.arange(size, device=x.device) for size in (h, w)]
+    rows, columns = (torch.stack([at < len(at) - 1, at >= 0, at > 0]).to(x.dtype) for at in places)
     return torch.einsum("kh,lw->klhw", rows, columns).reshape(9, h * w) / (h * w)
 
 

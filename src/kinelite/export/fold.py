@@ -1,0 +1,85 @@
+"""What does not depend on the video, computed once; batch norms as part of the convolution before them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+from torch.utils._pytree import tree_map
+
+from kinelite.export.graph import aten, attribute, call, constant, replace, tidy, value
+
+GROWTH = 4
+"""Times the size of its operands that a constant may have: tables of attention biases are made when they are needed."""
+SMALL = 2**16
+"""Numbers that may be kept whatever they are made of."""
+SHAPED = (
+    *(aten.new_zeros.default, aten.new_ones.default, aten.new_full.default, aten.zeros_like.default),
+    *(aten.ones_like.default, aten.full_like.default),
+)
+"""Operators that use nothing of their operand but its shape and type."""
+CONVOLUTIONS = (aten.conv1d.default, aten.conv2d.default, aten.conv3d.default)
+
+
+def fold_constants(module: fx.GraphModule) -> None:
+    """Replace what is computed from weights alone by its value, where that is not much larger than its operands."""
+    known: dict[fx.Node, Any] = {}
+    with torch.no_grad():
+        for node in module.graph.nodes:
+            if node.op == "get_attr":
+                known[node] = attribute(module, node)
+            elif node.op == "call_function" and _foldable(node, known):
+                args, kwargs = tree_map(lambda n: _known(n, known), (node.args, node.kwargs))
+                known[node] = node.target(*args, **kwargs)
+    made = [n for n in known if n.op != "get_attr" and any(user not in known for user in n.users)]
+    for node in made:
+        if isinstance(known[node], Tensor):
+            replace(node, constant(module, known[node].clone(), node))
+    tidy(module)
+
+
+def fold_norms(module: fx.GraphModule) -> None:
+    """A batch norm with fixed statistics is a factor and an offset per channel: into the convolution, or as these."""
+    for node in list(module.graph.nodes):
+        if node.target is not aten.batch_norm.default:
+            continue
+        given, weight, bias, mean, variance, _, _, eps, _ = node.args
+        weight, bias, mean, variance = (None if n is None else attribute(module, n) for n in (weight, bias, mean, variance))
+        scale = torch.rsqrt(variance + eps) * (1 if weight is None else weight)
+        offset = (0 if bias is None else bias) - mean * scale
+        if given.target in CONVOLUTIONS and len(given.users) == 1 and given.args[1].op == "get_attr":
+            _fold_into(module, given, scale, offset)
+            replace(node, given)
+            continue
+        shape = (-1, *[1] * (value(node).ndim - 2))
+        scaled = call(node, aten.mul.Tensor, given, constant(module, scale.reshape(shape), node))
+        replace(node, call(node, aten.add.Tensor, scaled, constant(module, offset.reshape(shape), node)))
+    tidy(module)
+
+
+def _fold_into(module: fx.GraphModule, conv: fx.Node, scale: Tensor, offset: Tensor) -> None:
+    weight = attribute(module, conv.args[1])
+    bias = attribute(module, conv.args[2]) if len(conv.args) > 2 and conv.args[2] is not None else 0
+    weight = weight * scale.reshape(-1, *[1] * (weight.ndim - 1))
+    made = [constant(module, tensor, conv) for tensor in (weight, bias * scale + offset)]
+    conv.args = (conv.args[0], *made, *conv.args[3:])
+
+
+def _foldable(node: fx.Node, known: dict[fx.Node, Any]) -> bool:
+    if node.target in SHAPED:
+        return value(node).numel() <= SMALL
+    inputs = node.all_input_nodes
+    if any(n not in known for n in inputs) or "rand" in str(node.target):
+        return False
+    result = value(node)
+    if not isinstance(result, Tensor):
+        return True
+    given = sum(known[n].numel() for n in inputs if isinstance(known[n], Tensor))
+    return result.numel() <= max(SMALL, GROWTH * given)
+
+
+def _known(n: Any, known: dict[fx.Node, Any]) -> Any:
+    if not isinstance(n, fx.Node):
+        return n
+    return known[n] if n in known else torch.empty(value(n).shape, dtype=value(n).dtype)
