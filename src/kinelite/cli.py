@@ -23,6 +23,7 @@ VERBS = {
     "data": "Check a set of clips, or describe it.",
     "features": "Compute the features of a frozen encoder once; check them, or take them elsewhere.",
     "plan": "What training will take, before it runs: memory, batch, frames, hours, disk.",
+    "export": "Write a model for ONNX Runtime, ExecuTorch or Core ML, checked against PyTorch.",
     "bench": "Latency, memory and cost of models on a device; how fast clips are read.",
     "list": "Names of models, data sets, recipes, policies.",
     "info": "What a model is and costs; what a data set looks like.",

@@ -20,8 +20,8 @@ class PredictFlags:
     """
 
     run: Annotated[str, tyro.conf.Positional]
-    """Run folder, a weight file that kinelite train wrote (also hf:OWNER/REPOSITORY/FILE or an https address), or
-    published weights as MODEL@WEIGHTS: swin3d_t@k400."""
+    """Run folder, a weight file that kinelite train wrote (also hf:OWNER/REPOSITORY/FILE or an https address),
+    published weights as MODEL@WEIGHTS: swin3d_t@k400, or a file that kinelite export wrote."""
     clips: Annotated[tuple[str, ...], tyro.conf.Positional]
     """Files, folders (searched for videos) and patterns."""
     top: int = 5
@@ -58,9 +58,15 @@ def main(args: list[str]) -> dict[str, Any]:
     _print_table(found)
     bad = [p for p in found if p.problem]
     where = f" Table in {flags.csv}." if flags.csv else ""
-    print(f"{len(found) - len(bad)} of {len(found)} clips labelled.{where} Next: kinelite eval {flags.run} --data SPEC")
+    print(f"{len(found) - len(bad)} of {len(found)} clips labelled.{where} Next: {_next(flags.run)}")
     rows = [{"path": p.path, "labels": p.labels, "problem": p.problem} for p in found]
     return {"predictions": rows, "scored": len(found) - len(bad), "clips": len(found), "exit_code": 4 if bad else 0}
+
+
+def _next(run: str) -> str:
+    from kinelite.export import format_of
+
+    return f"kinelite eval {run} --data SPEC" if format_of(run) is None else "kinelite export --help"
 
 
 def _print_table(found: list[Any]) -> None:

@@ -1,0 +1,102 @@
+"""Models for phones and other small devices: written by torch.export, rewritten for the runtime, checked in it.
+
+``graph`` writes a model down and ``rewrite`` gives it the operators that a runtime has: ``conv3d`` and ``pool3d``
+put volumes together from images, ``layout`` with ``axes`` removes rearrangements, ``fold`` computes what is constant.
+A format is one file, ``onnx``, ``executorch`` or ``coreml``; ``facts`` is what every file says of itself, ``verify``
+runs it before it is kept, ``make`` does all of that, and ``exported`` opens a file for predictions.
+
+Importing this room imports no torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from kinelite.errors import SetupError, UsageError, unknown
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FORMATS = ("onnx", "executorch", "coreml")
+"""One file of this room each."""
+PRECISIONS = ("fp32", "fp16", "int8")
+TOLERANCE = 1e-3
+"""Largest difference between a logit of an fp32 file and PyTorch's."""
+
+Run = Callable[["Tensor"], Sequence["Tensor"]]
+"""From a normalised video, fp32 ``[b, c, t, h, w]``, to the logits ``[b, k]`` of each task."""
+
+
+class Gap(Exception):
+    """A runtime, or what writes its files, lacks what a model needs; the message names it."""
+
+
+@runtime_checkable
+class Format(Protocol):
+    """What a module of a format provides."""
+
+    SUFFIX: str
+    """Of its files."""
+    PRECISIONS: tuple[str, ...]
+    AXES: int
+    """Dimensions that its tensors may have where they are permuted."""
+
+    def missing(self) -> str | None:
+        """Why files cannot be written or run here, with what to do about it; None: they can."""
+        ...
+
+    def write(self, graph: Any, video: Any, path: Path, facts: str, precision: str, clips: Sequence[Any]) -> None:
+        """Write a rewritten graph, with what it says of itself; ``clips`` are videos to calibrate int8 with.
+
+        Raises `Gap`.
+        """
+        ...
+
+    def read_facts(self, path: Path) -> str:
+        """What a file says of itself; '' for a file of someone else. Raises UsageError for one that is damaged."""
+        ...
+
+    def open(self, path: Path, threads: int | None = None) -> Run:
+        """The file in its runtime. Raises `Gap` where this machine has none, UsageError for a damaged file."""
+        ...
+
+
+def find(name: str) -> Format:
+    """The format of that name. Raises UsageError for an unknown one."""
+    if name not in FORMATS:
+        raise unknown("format", name, FORMATS, "kinelite export --help")
+    return importlib.import_module(f"{__name__}.{name}")  # type: ignore[return-value]
+
+
+def ready(name: str) -> Format:
+    """The format of that name. Raises SetupError, naming the command that installs what it needs."""
+    found = find(name)
+    if reason := found.missing():
+        raise SetupError(f"Format '{name}': {reason}")
+    return found
+
+
+def format_of(path: str | Path) -> str | None:
+    """The format that a file's name stands for, None for other files."""
+    return next((name for name in FORMATS if str(path).endswith(find(name).SUFFIX)), None)
+
+
+def lacking(name: str, libraries: Sequence[str]) -> str | None:
+    """The sentence for an extra whose libraries are not all installed."""
+    absent = [library for library in libraries if not _installed(library)]
+    if not absent:
+        return None
+    return f"{', '.join(absent)} not installed. Install with: pip install 'kinelite[{name}]'"
+
+
+def _installed(library: str) -> bool:
+    return importlib.util.find_spec(library) is not None
+
+
+def damaged(path: Path, what: object) -> UsageError:
+    """The error for a file that cannot be used."""
+    return UsageError(f"{path} is damaged or no file of this kind: {what}. Write it again: kinelite export --help")

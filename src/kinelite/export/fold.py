@@ -45,7 +45,9 @@ def fold_norms(module: fx.GraphModule) -> None:
         if node.target is not aten.batch_norm.default:
             continue
         given, weight, bias, mean, variance, _, _, eps, _ = node.args
-        weight, bias, mean, variance = (None if n is None else attribute(module, n) for n in (weight, bias, mean, variance))
+        weight, bias, mean, variance = (
+            None if n is None else attribute(module, n) for n in (weight, bias, mean, variance)
+        )
         scale = torch.rsqrt(variance + eps) * (1 if weight is None else weight)
         offset = (0 if bias is None else bias) - mean * scale
         if given.target in CONVOLUTIONS and len(given.users) == 1 and given.args[1].op == "get_attr":
@@ -56,6 +58,59 @@ def fold_norms(module: fx.GraphModule) -> None:
         scaled = call(node, aten.mul.Tensor, given, constant(module, scale.reshape(shape), node))
         replace(node, call(node, aten.add.Tensor, scaled, constant(module, offset.reshape(shape), node)))
     tidy(module)
+
+
+def fold_scales(module: fx.GraphModule) -> None:
+    """Factors and offsets per channel behind a convolution, such as those of a norm that stood further off."""
+    for node in list(module.graph.nodes):
+        conv, other = (*node.args, None, None)[:2]
+        if node.target not in (aten.mul.Tensor, aten.add.Tensor) or not isinstance(conv, fx.Node):
+            continue
+        if conv.target is not aten.conv2d.default or len(conv.users) > 1 or conv.args[1].op != "get_attr":
+            continue
+        factor = _per_channel(module, other, value(conv).shape[1])
+        if factor is None or node.kwargs:
+            continue
+        one, zero = torch.ones_like(factor), torch.zeros_like(factor)
+        _fold_into(module, conv, *((factor, zero) if node.target is aten.mul.Tensor else (one, factor)))
+        replace(node, conv)
+    tidy(module)
+
+
+def fold_strides(module: fx.GraphModule) -> None:
+    """Every other row and column in front of a 1x1 convolution, as its stride."""
+    for node in list(module.graph.nodes):
+        if node.target is not aten.conv2d.default or list(value(node.args[1]).shape[2:]) != [1, 1]:
+            continue
+        given, stride = node.args[0], [1, 1]
+        while given.target is aten.slice.Tensor and len(given.args) == 5 and len(given.users) == 1:
+            source, dim, start, end, step = given.args
+            dim %= 4
+            if (
+                value(given).ndim != 4
+                or dim < 2
+                or start
+                or (end or 0) < value(source).shape[dim]
+                or stride[dim - 2] > 1
+            ):
+                break
+            given, stride[dim - 2] = source, step
+        plain = (None, [1, 1], [0, 0], [1, 1], 1)
+        rest = (*node.args[2:], *plain[len(node.args) - 2 :])
+        if given is node.args[0] or list(rest[1]) != [1, 1] or list(rest[2]) != [0, 0]:
+            continue
+        node.args = (given, node.args[1], rest[0], stride, *rest[2:])
+    tidy(module)
+
+
+def _per_channel(module: fx.GraphModule, given: Any, channels: int) -> Tensor | None:
+    """A weight of one number per channel of maps ``[n, c, h, w]``."""
+    if not isinstance(given, fx.Node) or given.op != "get_attr":
+        return None
+    shape = tuple(value(given).shape)
+    if shape not in ((channels, 1, 1), (1, channels, 1, 1)):
+        return None
+    return attribute(module, given).reshape(-1)
 
 
 def _fold_into(module: fx.GraphModule, conv: fx.Node, scale: Tensor, offset: Tensor) -> None:

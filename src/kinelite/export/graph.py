@@ -59,10 +59,13 @@ def write_down(model: nn.Module, video: Float[Tensor, "b c t h w"]) -> fx.GraphM
         if node.op == "placeholder":
             node.meta["val"] = mode.from_tensor(video)
         elif node.op == "get_attr":
-            weight = attribute(plain, node)
             # Models on a CPU keep channels last; a graph of views needs numbers in the order of their axes.
-            weight.data = weight.data.contiguous()
-            node.meta["val"] = mode.from_tensor(weight.detach())
+            weight = attribute(plain, node).detach().contiguous()
+            owner, _, last = str(node.target).rpartition(".")
+            module_of = plain.get_submodule(owner)
+            delattr(module_of, last)
+            module_of.register_buffer(last, weight)
+            node.meta["val"] = mode.from_tensor(weight)
     _without_side_effects(plain)
     shapes(plain)
     return plain
@@ -220,4 +223,3 @@ def _without_side_effects(module: fx.GraphModule) -> None:
         elif node.target in SAME:
             replace(node, node.args[0])
     tidy(module)
-

@@ -76,6 +76,7 @@ class Layout:
             aten.pad.default: self._pad,
             aten.cat.default: self._cat,
             aten.linear.default: self._linear,
+            aten.matmul.default: self._matmul,
             **dict.fromkeys(TWO, self._two),
         }
         return rules.get(node.target, lambda _: None)
@@ -287,6 +288,18 @@ class Layout:
         shape, dims = given.axes.split()
         axis = dims[-1][0]
         return Laid(made, gathered([*shape[:axis], value(made).shape[1], *shape[axis + 1 :]], dims))
+
+    def _matmul(self, node: fx.Node) -> Laid | None:
+        """A product with a matrix that would have to be turned, as the product the other way round."""
+        left, right = (self.laid[n] for n in node.args)
+        rank = len(right.axes.dims)
+        turn = [*range(rank - 2), rank - 1, rank - 2]
+        turned = right.axes.permuted(turn)
+        if not right.axes.moves or turned.moves or len(left.axes.dims) != 2:
+            return None
+        other = self._call(aten.permute.default, self._arranged(left), [1, 0])
+        made = self._call(aten.matmul.default, self._arranged(Laid(right.node, turned)), other)
+        return Laid(made, Axes.of(value(made).shape).permuted(turn))
 
 
 def _alike(one: Laid, other: Laid) -> bool:

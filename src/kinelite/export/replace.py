@@ -14,6 +14,7 @@ from kinelite.export.graph import aten, in_place_of, tidy
 from kinelite.export.pool3d import adaptive_avg_pool3d, avg_pool3d, max_pool3d
 from kinelite.models.frames import frames_of
 
+
 def mean(x: Tensor, dim: Sequence[int] | None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """The mean of a clip as that of each frame, and then over the frames: pooling of images."""
     if x.ndim != 5 or sorted(d % 5 for d in dim or ()) != [2, 3, 4]:
@@ -46,6 +47,17 @@ def conv2d(
     return total if bias is None else total + bias[:, None, None]
 
 
+def roll(x: Tensor, shifts: Sequence[int], dims: Sequence[int] = ()) -> Tensor:
+    """A shift around the ends, as two pieces that change places."""
+    assert len(dims) == len(shifts), "a shift of all numbers in a row"
+    for shift, dim in zip(shifts, dims, strict=True):
+        length = x.shape[dim]
+        if cut := (length - shift) % length:
+            ends = [(slice(None),) * (dim % x.ndim) + (part,) for part in (slice(cut, length), slice(0, cut))]
+            x = torch.cat([x[end] for end in ends], dim)
+    return x
+
+
 Substitutes = Mapping[Any, Callable[..., Any]]
 VOLUMES: Substitutes = {
     aten.conv3d.default: conv3d,
@@ -55,6 +67,7 @@ VOLUMES: Substitutes = {
     aten.adaptive_avg_pool3d.default: adaptive_avg_pool3d,
     aten.mean.dim: mean,
     aten.conv2d.default: conv2d,
+    aten.roll.default: roll,
 }
 """Operators over volumes."""
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from kinelite.data.manifest import Manifest, Row
 from kinelite.data.sets.folder import VIDEO_SUFFIXES
 from kinelite.errors import DataError, UsageError
@@ -17,7 +19,7 @@ from kinelite.records import replace_bytes
 from kinelite.train.device import place
 from kinelite.train.evaluate import score
 from kinelite.train.fabric import make_fabric
-from kinelite.train.trained import load_trained
+from kinelite.train.trained import Trained, load_trained
 
 
 @dataclass
@@ -42,20 +44,19 @@ def predict(
 ) -> list[Prediction]:
     """Predict files, the videos in folders, and glob patterns, in that order. A bad clip is in the result too.
 
+    ``run`` is anything that `kinelite.train.trained.load_trained` takes, or a file that `kinelite export` wrote.
+
     Raises UsageError when there is no trained model or ``top`` is below 1, DataError for a folder or pattern without
     a video.
     """
     if top < 1:
         raise UsageError(f"--top {top}: at least 1.")
-    trained = load_trained(run)
+    trained = _opened(run)
     paths = find_clips(clips)
-    placement = place(device, precision)
-    fabric = make_fabric(placement)
-    forward = fabric.setup_module(trained.model.to(fabric.device))
-    forward.eval()
+    forward, where = _placed(trained, device, precision)
     unlabelled = tuple(Row(path, (0,) * len(trained.tasks), "predict") for path in paths)
     manifest = Manifest("clips", trained.tasks, unlabelled)
-    scores = score(forward, manifest, trained.spec, fabric.device, views=views, batch=batch)
+    scores = score(forward, manifest, trained.spec, where, views=views, batch=batch)
     found = [Prediction(path) for path in paths]
     for index, reason in scores.skipped:
         found[index].problem = reason
@@ -65,6 +66,29 @@ def predict(
             pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
             found[index].labels[task] = [{"label": classes[i], "probability": share} for i, share in pairs]
     return found
+
+
+def _opened(run: str | Path) -> Trained:
+    """A run, or a file that `kinelite export` wrote."""
+    # Late: the exporter is built upon this room.
+    from kinelite.export import format_of
+
+    if format_of(run) is None or str(run).startswith(("hf:", "https:", "http:")):
+        return load_trained(run)
+    from kinelite.export.exported import open_exported
+
+    return open_exported(run)
+
+
+def _placed(trained: Trained, device: str, precision: str) -> tuple[Any, torch.device]:
+    """The model where it computes; an exported file computes where its runtime does, as it was written."""
+    if not list(trained.model.parameters()):
+        return trained.model, torch.device("cpu")
+    placement = place(device, precision)
+    fabric = make_fabric(placement)
+    forward = fabric.setup_module(trained.model.to(fabric.device))
+    forward.eval()
+    return forward, fabric.device
 
 
 def find_clips(given: Sequence[str | Path]) -> list[str]:

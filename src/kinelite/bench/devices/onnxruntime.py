@@ -1,0 +1,31 @@
+"""ONNX Runtime on the CPU, with models that kinelite export writes."""
+
+from __future__ import annotations
+
+from kinelite.bench import exported
+from kinelite.bench.case import Case
+from kinelite.bench.devices import Ready
+from kinelite.records import cpu_name
+
+PRECISIONS = ("fp32", "fp16", "int8")
+MODES = exported.MODES
+
+
+def missing() -> str | None:
+    """Which libraries are not installed, and how to install them."""
+    return exported.missing("onnx")
+
+
+def describe() -> str:
+    """The processor's name."""
+    return cpu_name()
+
+
+def choose() -> str:
+    """fp32, the precision of the model."""
+    return "fp32"
+
+
+def prepare(case: Case) -> Ready:
+    """A session with the exported model. Raises `Unsupported` naming what the runtime lacks."""
+    return exported.prepare(case, "onnx")

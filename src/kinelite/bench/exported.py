@@ -1,0 +1,95 @@
+"""Calls of an exported model, for the devices that are runtimes of such files.
+
+The file is written by a process of its own, so that what writing takes is not counted as memory of running it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kinelite.bench.case import Case
+from kinelite.bench.devices import Ready, Unsupported
+from kinelite.cache import cache_folder
+from kinelite.export import Gap, find
+from kinelite.export.facts import Facts, fields_of, from_text, normalised
+from kinelite.records import GIB, version
+
+MODES = ("batch", "single", "clip_to_label")
+LIBRARIES = ("torch", "kinelite", "onnx", "onnxscript", "onnxruntime", "executorch", "torchao")
+"""Whose versions decide whether a file that was written before is still what would be written."""
+
+
+def missing(format: str) -> str | None:
+    """What the format needs and is not installed."""
+    return find(format).missing()
+
+
+def prepare(case: Case, format: str) -> Ready:
+    """The case's model in its runtime, written and verified first where the cache has no such file."""
+    if case.compiled:
+        raise Unsupported("an exported model is not compiled by torch.compile")
+    path = written(case, format)
+    chosen = find(format)
+    facts = from_text(chosen.read_facts(path), path)
+    try:
+        run = chosen.open(path, case.threads)
+    except Gap as gap:
+        raise Unsupported(str(gap)) from gap
+    call = _clip_to_label(case, run, facts) if case.mode == "clip_to_label" else _infer(run, facts)
+
+    def memory() -> dict[str, Any]:
+        return {"peak_memory_gib": _peak_gib(), "memory_kind": "rss"}
+
+    known: dict[str, Any] = fields_of(facts) | {"weights_mib": path.stat().st_size / 2**20}
+    return Ready(call, memory, facts=known | ({"threads": case.threads} if case.threads else {}))
+
+
+def written(case: Case, format: str) -> Path:
+    """The file of a case, from the cache or written now. Raises `Unsupported` with what the exporter says."""
+    versions = {name: version(name) for name in LIBRARIES}
+    asked = [case.model, case.precision, case.batch, case.frames, case.size, format, versions]
+    key = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
+    path = cache_folder() / "exported" / f"{case.model.replace(':', '-')}-{key}{find(format).SUFFIX}"
+    if path.exists():
+        return path
+    command = [sys.executable, "-m", "kinelite", "export", case.model, "--format", format]
+    command += ["--precision", case.precision, "--batch", str(case.batch), "--out", str(path)]
+    command += ["--frames", str(case.frames), "--size", str(case.size)]
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+    if done.returncode:
+        last = next((line for line in reversed(done.stderr.splitlines()) if line.strip()), "nothing was said")
+        raise Unsupported(last.removeprefix("kinelite export: "))
+    return path
+
+
+def _infer(run: Any, facts: Facts) -> Callable[[], object]:
+    import torch
+
+    size, rng = facts.spec.size, np.random.default_rng(0)
+    shape = (facts.batch, 3, facts.spec.frames, size, size)
+    video = torch.from_numpy(rng.standard_normal(shape, dtype=np.float32))
+    return lambda: run(video)
+
+
+def _clip_to_label(case: Case, run: Any, facts: Facts) -> Callable[[], object]:
+    import torch
+
+    from kinelite.bench.clip import reader
+
+    read = reader(case, facts.spec)
+    return lambda: run(torch.from_numpy(normalised(read(), facts.spec)))[0].argmax(1).item()
+
+
+def _peak_gib() -> float:
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / GIB

@@ -1,0 +1,99 @@
+"""Core ML packages, converted by coremltools. They run on Apple's systems; elsewhere their structure is checked."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kinelite.export import Gap, Run, damaged, lacking
+from kinelite.export.facts import KEY
+from kinelite.export.quiet import quietly
+
+if TYPE_CHECKING:
+    from torch import Tensor, fx
+
+SUFFIX = ".mlpackage"
+PRECISIONS = ("fp32", "fp16", "int8")
+AXES = 5
+"""Core ML's tensors have five dimensions at most."""
+INPUT = "video"
+
+
+def missing() -> str | None:
+    """Which of the extra's libraries are not installed."""
+    return lacking("coreml", ("coremltools",))
+
+
+def write(
+    graph: fx.GraphModule, video: Tensor, path: Path, facts: str, precision: str, clips: Sequence[Tensor]
+) -> None:
+    """A package, a folder. int8: weights per channel; activations stay fp16, as coremltools ranges need a Mac."""
+    import torch
+
+    with quietly():
+        import coremltools as ct
+
+        with torch.no_grad():
+            program = torch.export.export(graph, (video,)).run_decompositions({})
+            outputs = [ct.TensorType(name=f"logits_{number}") for number in range(len(graph(video)))]
+        kind = ct.precision.FLOAT32 if precision == "fp32" else ct.precision.FLOAT16
+        try:
+            model: Any = ct.convert(
+                program,
+                convert_to="mlprogram",
+                inputs=[ct.TensorType(name=INPUT, shape=tuple(video.shape))],
+                outputs=outputs,
+                compute_precision=kind,
+                minimum_deployment_target=ct.target.iOS16,
+                skip_model_load=True,
+            )
+        except (NotImplementedError, ValueError, RuntimeError) as error:
+            raise Gap(f"coremltools: {' '.join(str(error).split())[:300]}") from error
+        if precision == "int8":
+            from coremltools.optimize import coreml
+
+            weights = coreml.OpLinearQuantizerConfig(mode="linear_symmetric")
+            model = coreml.linear_quantize_weights(model, coreml.OptimizationConfig(global_config=weights))
+        model.user_defined_metadata[KEY] = facts
+        if path.exists():
+            shutil.rmtree(path)
+        model.save(str(path))
+
+
+def read_facts(path: Path) -> str:
+    """The header in the model's own metadata."""
+    return str(_model(path).user_defined_metadata.get(KEY, ""))
+
+
+def open(path: Path, threads: int | None = None) -> Run:
+    """The package in Core ML. Raises `Gap` on any other system than Apple's."""
+    if platform.system() != "Darwin":
+        raise Gap("Core ML runs on macOS and iOS only")
+    import torch
+
+    model = _model(path)
+
+    def run(video: Tensor) -> list[Tensor]:
+        found = model.predict({INPUT: video.numpy()})
+        return [torch.from_numpy(found[name]) for name in sorted(found)]
+
+    return run
+
+
+def shape_of_input(path: Path) -> tuple[int, ...]:
+    """What a package says that it takes."""
+    described = _model(path).get_spec().description.input[0]
+    return tuple(described.type.multiArrayType.shape)
+
+
+def _model(path: Path) -> Any:
+    with quietly():
+        import coremltools as ct
+
+        try:
+            return ct.models.MLModel(str(path), skip_model_load=platform.system() != "Darwin")
+        except Exception as error:  # of any kind, from a library in another language
+            raise damaged(path, " ".join(str(error).split())[:200]) from error

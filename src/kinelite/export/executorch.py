@@ -1,0 +1,112 @@
+"""ExecuTorch files: XNNPACK computes what it can, portable kernels the rest. The successor of PyTorch Mobile."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kinelite.export import Gap, Run, damaged, lacking
+from kinelite.export.facts import KEY
+from kinelite.export.quiet import quietly
+
+if TYPE_CHECKING:
+    from torch import Tensor, fx
+
+SUFFIX = ".pte"
+PRECISIONS = ("fp32", "fp16", "int8")
+AXES = 6
+"""XNNPACK's tensors have six dimensions at most."""
+
+
+def missing() -> str | None:
+    """Which of the extra's libraries are not installed."""
+    return lacking("executorch", ("executorch", "torchao"))
+
+
+def write(
+    graph: fx.GraphModule, video: Tensor, path: Path, facts: str, precision: str, clips: Sequence[Tensor]
+) -> None:
+    """One file; its header is what its method 'kinelite' returns. int8: XNNPACK's quantiser, ranges from ``clips``."""
+    import torch
+
+    with quietly(), torch.no_grad():
+        from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+        from executorch.exir import EdgeCompileConfig, to_edge_transform_and_lower
+
+        from kinelite.export.half import halved
+
+        if precision == "fp16":
+            halved(graph)
+        if precision == "int8":
+            graph = _quantised(graph, video, clips)
+        program = torch.export.export(graph, (video,))
+        edge = to_edge_transform_and_lower(
+            program,
+            partitioner=[XnnpackPartitioner()],
+            constant_methods={KEY: facts},
+            compile_config=EdgeCompileConfig(_check_ir_validity=False),
+        )
+        try:
+            written = edge.to_executorch()
+        except RuntimeError as error:
+            if "out variant" not in str(error).lower():
+                raise
+            raise Gap(f"ExecuTorch has no kernel: {error}") from error
+    with path.open("wb") as file:
+        written.write_to_file(file)
+
+
+def read_facts(path: Path) -> str:
+    """What the file's method 'kinelite' returns."""
+    program = _program(path)
+    if KEY not in program.method_names:
+        return ""
+    found = program.load_method(KEY).execute([])
+    return str(found[0])
+
+
+def open(path: Path, threads: int | None = None) -> Run:
+    """The file's method 'forward'."""
+    import torch
+    from executorch.extension.pybindings import portable_lib
+
+    if threads:
+        setter = getattr(portable_lib, "_threadpool_set_num_threads", None)
+        torch.set_num_threads(threads) if setter is None else setter(threads)
+    program = _program(path)
+    try:
+        method = program.load_method("forward")
+    except RuntimeError as error:
+        raise Gap(f"ExecuTorch cannot load it: {error}") from error
+
+    def run(video: Tensor) -> Sequence[Tensor]:
+        return method.execute([video.contiguous()])
+
+    return run
+
+
+def _program(path: Path) -> Any:
+    with quietly():
+        from executorch.runtime import Runtime
+
+        try:
+            return Runtime.get().load_program(path)
+        except RuntimeError as error:
+            raise damaged(path, str(error).splitlines()[0]) from error
+
+
+def _quantised(graph: fx.GraphModule, video: Tensor, clips: Sequence[Tensor]) -> Any:
+    import torch
+    from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
+        XNNPACKQuantizer,
+        get_symmetric_quantization_config,
+    )
+    from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+
+    plain = torch.export.export(graph, (video,)).module(check_guards=False)
+    quantiser = XNNPACKQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True))
+    watched = prepare_pt2e(plain, quantiser)
+    for clip in clips:
+        watched(clip)
+    return convert_pt2e(watched)

@@ -1,0 +1,37 @@
+"""A graph in half precision, with fp32 at both ends so that it is called like any other."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, fx
+from torch.utils._pytree import tree_map
+
+from kinelite.export.graph import aten, attribute, constant, replace, shape_of, tidy, value
+
+
+def halved(graph: fx.GraphModule) -> None:
+    """Turn all weights and everything that is computed into fp16, in place; input and outputs stay fp32."""
+    for node in list(graph.graph.nodes):
+        if node.op == "get_attr" and value(node).dtype == torch.float32:
+            replace(node, constant(graph, attribute(graph, node).half(), node))
+        elif node.op == "placeholder":
+            with graph.graph.inserting_after(node):
+                cast = graph.graph.call_function(aten.to.dtype, (node, torch.float16))
+            cast.meta["val"] = shape_of(cast)
+            node.replace_all_uses_with(cast, delete_user_cb=lambda user, own=cast: user is not own)
+        elif node.op == "output":
+            node.args = tree_map(lambda n: _single(n, node) if isinstance(n, fx.Node) else n, node.args)
+        elif node.op == "call_function" and node.target is not aten.to.dtype:
+            node.args, node.kwargs = tree_map(
+                lambda a: torch.float16 if a is torch.float32 else a, (node.args, node.kwargs)
+            )
+            node.meta["val"] = shape_of(node)
+    tidy(graph)
+
+
+def _single(given: fx.Node, before: fx.Node) -> fx.Node:
+    with before.graph.inserting_before(before):
+        cast = before.graph.call_function(aten.to.dtype, (given, torch.float32))
+    found: Tensor = value(given)
+    cast.meta["val"] = found.float()
+    return cast

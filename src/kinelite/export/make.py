@@ -1,0 +1,184 @@
+"""From a run or a model to a file that another runtime executes: written, run there, compared, and only then kept."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from kinelite.errors import UsageError, unknown
+from kinelite.export import Format, ready
+from kinelite.export.clips import CALIBRATION, Clips, drawn, read
+from kinelite.export.facts import Facts, golden_clip, normalised, packed, to_text
+from kinelite.export.rewrite import rewritten
+from kinelite.export.verify import Difference, verify
+from kinelite.models.cost import count_gmacs
+from kinelite.models.registry import create_model, list_models
+from kinelite.records import explained, version
+from kinelite.train.step import task_logits
+from kinelite.train.trained import Trained, load_trained
+from kinelite.types import InputSpec
+
+
+@dataclass(frozen=True)
+class Written:
+    """A file that was kept."""
+
+    path: Path
+    format: str
+    facts: Facts
+    difference: Difference
+    size_mib: float
+    seconds: float
+
+
+def export(
+    source: str | Path | Trained,
+    format: str = "onnx",
+    precision: str = "fp32",
+    out: str | Path | None = None,
+    *,
+    batch: int = 1,
+    data: str | None = None,
+    said: Callable[[str], None] = print,
+    **built: Any,
+) -> Written:
+    """Write a model for another runtime and check that it gives the same logits there.
+
+    Args:
+        source: run folder, weight file, MODEL@WEIGHTS, or the name of a model, whose weights are then random.
+        format: of `kinelite.export.FORMATS`.
+        precision: of `kinelite.export.PRECISIONS`; int8 by the runtime's own quantisation.
+        out: the file; by default MODEL-PRECISION with the format's suffix, in the run folder or here.
+        batch: clips of a call.
+        data: set whose training clips int8 is calibrated with (default: drawn clips).
+        said: takes sentences on what is done.
+        built: frames, size, pretrained: of a model that is named.
+
+    Raises:
+        UsageError: unknown source, format, precision.
+        SetupError: what the format needs is not installed, or the file cannot be written.
+        RunError: the file gives other logits.
+        Gap: the runtime lacks something.
+    """
+    began = time.perf_counter()
+    chosen = ready(format)
+    if precision not in chosen.PRECISIONS:
+        raise unknown("precision", precision, chosen.PRECISIONS, "kinelite export --help")
+    trained = source if isinstance(source, Trained) else trained_or_new(str(source), **built)
+    spec = trained.spec
+    said(
+        f"{trained.name} from {label(trained)}: {spec.frames} frames of {spec.size} pixels, batch {batch}, {precision}"
+    )
+    clips = calibration(spec, data, said) if precision == "int8" else None
+    facts = facts_of(trained, precision, batch, clips)
+    path = Path(out) if out is not None else default_path(trained, chosen, precision)
+    if not path.name.endswith(chosen.SUFFIX):
+        raise UsageError(f"--out {path}: a file of the format {format} ends in {chosen.SUFFIX}.")
+    partial = path.with_name(f".{path.name.removesuffix(chosen.SUFFIX)}.partial{chosen.SUFFIX}")
+    with explained(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with explained(path.parent):
+            _write(chosen, trained.model, facts, partial, clips)
+        difference = verify(format, partial)
+        _replace(partial, path)
+    finally:
+        _remove(partial)
+    return Written(path, format, facts, difference, size_mib(path), time.perf_counter() - began)
+
+
+def trained_or_new(source: str, **built: Any) -> Trained:
+    """A trained model, or one that is named, with random weights unless ``built`` has ``pretrained``."""
+    named = source in list_models() or (":" in source and source.partition(":")[0] in ("vivit_fe", "vtn"))
+    if not named:
+        if any(value is not None for value in built.values()):
+            given = ", ".join(f"--{name}" for name, value in built.items() if value is not None)
+            raise UsageError(f"{given}: only for a model that is named; '{source}' says so itself.")
+        return load_trained(source)
+    torch.manual_seed(0)
+    model: Any = create_model(source, **built)
+    pretrained = built.get("pretrained")
+    tasks = {task: tuple(map(str, range(linear.out_features))) for task, linear in model.head.items()}
+    kind = Path("random weights" if pretrained in (None, False) else str(pretrained))
+    return Trained(model.eval(), model.spec, tasks, source, kind, Path())
+
+
+def label(trained: Trained) -> str:
+    """Where weights come from, as a file says it: without the folders of this machine."""
+    return str(trained.source) if trained.folder == Path() else f"{trained.folder.name}/{trained.source.name}"
+
+
+def facts_of(trained: Trained, precision: str, batch: int, clips: Clips | None = None) -> Facts:
+    """What the file will say, with the logits of PyTorch for a drawn clip."""
+    golden = drawn(trained.spec, 1, seed=1).pixels[0]
+    model: Any = trained.model
+    with torch.no_grad():
+        logits = task_logits(model(torch.from_numpy(normalised(golden[None], trained.spec))))
+    named = zip(trained.tasks, logits, strict=True)
+    return Facts(
+        model=trained.name,
+        precision=precision,
+        spec=trained.spec,
+        tasks=trained.tasks,
+        batch=batch,
+        source=label(trained),
+        kinelite=version("kinelite") or "",
+        gmacs=count_gmacs(model, trained.spec),
+        params_m=sum(p.numel() for p in model.parameters()) / 1e6,
+        golden_clip=packed(golden),
+        golden_logits={task: [float(v) for v in values[0]] for task, values in named},
+        calibrated_with=clips.said if clips else "",
+    )
+
+
+def calibration(spec: InputSpec, data: str | None, said: Callable[[str], None]) -> Clips:
+    """Clips whose activations give the ranges of int8."""
+    if data is None:
+        said("int8: ranges from drawn clips; --data SPEC takes them from your own")
+        return drawn(spec, CALIBRATION, seed=2)
+    from kinelite.config import SplitConfig
+    from kinelite.data.sets import load_set
+
+    manifest = load_set(data, SplitConfig())
+    return read(manifest.only("train") if manifest.only("train").rows else manifest, spec, CALIBRATION)
+
+
+def default_path(trained: Trained, chosen: Format, precision: str) -> Path:
+    """In the run folder, or here."""
+    return trained.folder / f"{trained.name.replace(':', '-')}-{precision}{chosen.SUFFIX}"
+
+
+def size_mib(path: Path) -> float:
+    """Of a file, or of all files of a package."""
+    files = [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]
+    return sum(p.stat().st_size for p in files) / 2**20
+
+
+def _write(chosen: Format, model: nn.Module, facts: Facts, path: Path, clips: Clips | None) -> None:
+    clip = torch.from_numpy(normalised(golden_clip(facts)[None], facts.spec))
+    video = clip.repeat(facts.batch, 1, 1, 1, 1)
+    graph = rewritten(model, video, chosen.AXES)
+    videos = list(clips.videos(facts.batch)) if clips else []
+    chosen.write(graph, video, path, to_text(facts), facts.precision, videos)
+
+
+def _replace(partial: Path, path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    with explained(path.parent):
+        os.replace(partial, path)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,70 @@
+"""Views and permutations as algebra, against PyTorch doing them one after the other."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kinelite.export.axes import Axes, gathered, swaps
+
+SHAPES = st.lists(st.sampled_from([1, 2, 3, 4, 6]), min_size=1, max_size=5)
+
+
+def rearranged(draw, shape):
+    """A tensor of a shape after a few views and permutations, and the axes of it."""
+    tensor, axes = torch.arange(math.prod(shape)).view(shape), Axes.of(shape)
+    for _ in range(draw(st.integers(0, 4))):
+        if draw(st.booleans()):
+            order = draw(st.permutations(range(tensor.ndim)))
+            tensor, axes = tensor.permute(order), axes.permuted(order)
+            continue
+        sizes = [factor for size in tensor.shape for factor in draw(st.sampled_from(FACTORS[size]))]
+        joined = draw(st.integers(1, len(sizes)))
+        sizes = [math.prod(sizes[:joined]), *sizes[joined:]]
+        viewed = axes.viewed(sizes)
+        assert viewed is not None, (axes, sizes)
+        tensor, axes = tensor.reshape(sizes), viewed
+    return tensor, axes
+
+
+FACTORS = {n: [(n,)] for n in range(1, 6**5 + 1)} | {4: [(4,), (2, 2), (1, 4)], 6: [(6,), (2, 3), (3, 2)]}
+chains = st.composite(lambda draw: (shape := draw(SHAPES), *rearranged(draw, shape)))()
+
+
+@given(chains)
+def test_one_view_one_permutation_and_one_view_do_what_all_did(chain):
+    shape, tensor, axes = chain
+    assert axes.shape == tuple(tensor.shape)
+    source = torch.arange(math.prod(shape))
+    sizes, order = axes.moves_needed()
+    torch.testing.assert_close(source.view(sizes).permute(order).reshape(axes.shape), tensor.contiguous())
+    assert axes.moves == (order != tuple(range(len(order))))
+
+
+@given(chains)
+def test_axes_apart_say_the_same_of_the_source(chain):
+    shape, tensor, axes = chain
+    for own in ((), shape):
+        sizes, dims = axes.split(own)
+        assert math.prod(sizes) == tensor.numel()
+        assert gathered(sizes, dims) == axes
+
+
+def test_a_view_that_cuts_an_axis_askew_is_none():
+    assert Axes.of((2, 3)).permuted((1, 0)).viewed((2, 3)) is None
+    assert Axes.of((2, 3)).viewed((3, 2)) == Axes.of((3, 2))
+
+
+@given(st.permutations(range(6)))
+def test_exchanges_of_neighbours_are_the_permutation(order):
+    sizes = (2, 3, 2, 2, 3, 2)
+    tensor = torch.arange(math.prod(sizes)).view(sizes)
+    wanted, shape = tensor.permute(order), list(range(6))
+    for counts, after in swaps(order):
+        starts = [sum(counts[:i]) for i in range(5)]
+        blocks = [math.prod(sizes[a] for a in shape[s:e]) for s, e in zip(starts, starts[1:], strict=False)]
+        tensor, shape = tensor.reshape(blocks).permute(0, 2, 1, 3), list(after)
+    torch.testing.assert_close(tensor.reshape(wanted.shape), wanted.contiguous())

@@ -1,0 +1,190 @@
+"""Files of every format: written, run in their runtime, refused when they differ or are damaged."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from kinelite.bench.case import LIGHTWEIGHT
+from kinelite.errors import RunError, SetupError, UsageError
+from kinelite.export import FORMATS, Gap, find, format_of, ready
+from kinelite.export.clips import drawn
+from kinelite.export.exported import open_exported
+from kinelite.export.facts import Facts, from_text, golden_clip, normalised, packed, to_text
+from kinelite.export.make import export, trained_or_new
+from kinelite.export.verify import Difference, compare, verify
+from kinelite.train.trained import Trained
+from kinelite.types import InputSpec
+
+QUICK = ("vivit_fe_nano", "movinet_a0")
+FACTS = Facts(
+    model="x",
+    precision="fp32",
+    spec=InputSpec(2, 4),
+    tasks={"verb": ("a", "b"), "noun": ("c", "d", "e")},
+    batch=2,
+    golden_clip=packed(np.arange(96, dtype=np.uint8).reshape(3, 2, 4, 4)),
+    golden_logits={"verb": [1.0, 2.0], "noun": [3.0, 2.0, 1.0]},
+)
+
+
+@pytest.fixture(params=["onnx", "executorch"])
+def runtime(request: pytest.FixtureRequest) -> str:
+    """Each runtime that is installed."""
+    if reason := find(request.param).missing():
+        pytest.skip(reason)
+    return request.param
+
+
+def trained(built: Any, name: str, batch: int = 1) -> tuple[Trained, torch.Tensor]:
+    model, video = built(name, batch)
+    tasks = {"label": tuple("abcdefg")}
+    return Trained(model, model.spec, tasks, name, Path("weights"), Path()), video
+
+
+def check(built: Any, name: str, runtime: str, folder: Path, precision: str = "fp32", batch: int = 1) -> Difference:
+    """Export, then compare on another video than the golden one."""
+    given, video = trained(built, name, batch)
+    path = folder / f"{name}{find(runtime).SUFFIX}"
+    made = export(given, runtime, precision, path, batch=batch, said=lambda text: None)
+    assert made.path == path
+    assert [p.name for p in folder.iterdir()] == [path.name]
+    opened = open_exported(path)
+    assert (opened.spec, opened.tasks, opened.name) == (given.spec, given.tasks, name)
+    with torch.no_grad():
+        wanted, found = given.model(video), opened.model(video)
+    assert found.shape == wanted.shape
+    assert (found - wanted).abs().max() <= {"fp32": 1e-3, "fp16": 0.05, "int8": 0.6}[precision] * wanted.abs().max()
+    return made.difference
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_a_file_gives_the_logits_of_pytorch(built, runtime, tmp_path, name):
+    found = check(built, name, runtime, tmp_path)
+    assert found.largest is not None
+    assert found.largest < 1e-4 * found.scale
+    assert found.same_label
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted({*LIGHTWEIGHT} - {*QUICK}))
+def test_every_model_of_the_lightweight_paper_runs(built, runtime, tmp_path, name):
+    assert check(built, name, runtime, tmp_path).same_label
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+@pytest.mark.parametrize("name", ["tsm_r50", "vivit_fe_s", "x3d_xs"])
+def test_fewer_bits(built, runtime, tmp_path, name, precision):
+    assert check(built, name, runtime, tmp_path, precision).largest > 1e-6
+
+
+def test_any_number_of_clips_is_given_to_a_file_of_two_at_a_time(built, runtime, tmp_path):
+    given, _ = trained(built, "vivit_fe_nano")
+    path = tmp_path / f"two{find(runtime).SUFFIX}"
+    export(given, runtime, out=path, batch=2, said=lambda text: None)
+    video = torch.randn(5, 3, 4, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(open_exported(path).model(video), given.model(video), rtol=1e-3, atol=1e-4)
+
+
+def test_a_file_that_differs_is_not_kept(built, runtime, tmp_path, monkeypatch):
+    given, _ = trained(built, "vivit_fe_nano")
+    path = tmp_path / f"wrong{find(runtime).SUFFIX}"
+    path.write_bytes(b"what was here before")
+    from kinelite.export import make
+
+    right = make.facts_of
+    spoilt = lambda *a: replace(f := right(*a), golden_logits={"label": [v + 0.1 for v in f.golden_logits["label"]]})  # noqa: E731
+    monkeypatch.setattr(make, "facts_of", spoilt)
+    with pytest.raises(RunError, match=r"other logits than PyTorch: largest difference 0\.1"):
+        export(given, runtime, out=path, said=lambda text: None)
+    assert path.read_bytes() == b"what was here before"
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("content", [b"", b"x" * 4000, None])
+def test_a_damaged_file_is_a_sentence(built, runtime, tmp_path, content):
+    path = tmp_path / f"mine{find(runtime).SUFFIX}"
+    if content is None:
+        export(trained(built, "vivit_fe_nano")[0], runtime, out=path, said=lambda text: None)
+        content = path.read_bytes()[: path.stat().st_size // 2]
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match=r"damaged|No file"):
+        open_exported(path)
+
+
+def test_a_missing_file_is_a_sentence():
+    for name in FORMATS:
+        with pytest.raises(UsageError, match=rf"No file 'gone\{find(name).SUFFIX}'.*--format {name}"):
+            open_exported(f"gone{find(name).SUFFIX}")
+
+
+def test_what_is_not_installed_names_the_command(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    for name in FORMATS:
+        with pytest.raises(SetupError, match=rf"pip install 'kinelite\[{name}\]'"):
+            ready(name)
+    with pytest.raises(UsageError, match="Nearest: onnx"):
+        find("onx")
+
+
+def test_facts_survive_and_are_checked():
+    assert from_text(to_text(FACTS), Path("f")) == FACTS
+    for text in (
+        "",
+        "{",
+        "{}",
+        to_text(replace(FACTS, golden_clip="AAAA")),
+        to_text(replace(FACTS, spec=InputSpec(3, 4))),
+    ):
+        with pytest.raises(UsageError, match="f is damaged"):
+            from_text(text, Path("f"))
+
+
+def test_the_comparison_sees_every_task_and_place_of_the_batch():
+    right = [torch.tensor([[1.0, 2.0]] * 2), torch.tensor([[3.0, 2.0, 1.0]] * 2)]
+    assert compare(lambda video: right, FACTS) == Difference(0.0, 3.0)
+    other = [right[0], torch.tensor([[3.0, 2.0, 1.0], [3.0, 3.5, 1.0]])]
+    assert compare(lambda video: other, FACTS) == Difference(1.5, 3.0, same_label=False)
+    for wrong in ([right[0]], [right[0], torch.full((2, 3), torch.nan)], [right[0], right[1][:1]]):
+        assert compare(lambda video, wrong=wrong: wrong, FACTS).largest == np.inf
+    shown: list[torch.Tensor] = []
+    compare(lambda video: shown.append(video) or right, FACTS)
+    wanted = normalised(golden_clip(FACTS)[None], FACTS.spec)
+    np.testing.assert_allclose(shown[0].numpy(), np.concatenate([wanted, wanted]))
+
+
+def test_drawn_clips_fit_the_model_and_differ():
+    clips = drawn(InputSpec(1, 32), 3)
+    assert [clip.shape for clip in clips.pixels] == [(3, 1, 32, 32)] * 3
+    assert [video.shape[0] for video in clips.videos(2)] == [2, 2]
+    assert not np.array_equal(clips.pixels[0], clips.pixels[1])
+
+
+def test_a_named_model_has_random_weights_and_a_run_takes_no_size():
+    found = trained_or_new("vivit_fe_nano", frames=4, size=32, pretrained=None)
+    assert (found.spec.frames, found.spec.size, len(found.tasks["label"])) == (4, 32, 400)
+    with pytest.raises(UsageError, match=r"--size: only for a model that is named"):
+        trained_or_new("runs/mine", size=32)
+
+
+def test_coreml_is_checked_for_its_structure_elsewhere_than_on_a_mac(built, tmp_path):
+    coreml: Any = find("coreml")
+    if reason := coreml.missing():
+        pytest.skip(reason)
+    given, video = trained(built, "vivit_fe_nano")
+    made = export(given, "coreml", out=tmp_path / "m.mlpackage", said=lambda text: None)
+    assert coreml.shape_of_input(made.path) == tuple(video.shape)
+    assert from_text(coreml.read_facts(made.path), made.path) == made.facts
+    assert format_of(made.path) == "coreml"
+    if made.difference.largest is None:
+        assert "macOS" in str(made.difference)
+        with pytest.raises(Gap, match="macOS"):
+            coreml.open(made.path)
+    assert verify("coreml", made.path) == made.difference
