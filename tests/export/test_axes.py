@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import torch
 from hypothesis import given
@@ -65,6 +66,6 @@ def test_exchanges_of_neighbours_are_the_permutation(order):
     wanted, shape = tensor.permute(order), list(range(6))
     for counts, after in swaps(order):
         starts = [sum(counts[:i]) for i in range(5)]
-        blocks = [math.prod(sizes[a] for a in shape[s:e]) for s, e in zip(starts, starts[1:], strict=False)]
+        blocks = [math.prod(sizes[a] for a in shape[s:e]) for s, e in pairwise(starts)]
         tensor, shape = tensor.reshape(blocks).permute(0, 2, 1, 3), list(after)
     torch.testing.assert_close(tensor.reshape(wanted.shape), wanted.contiguous())

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import fx, nn
+from torch.nn import functional as F
 
 from kinelite.bench.case import LIGHTWEIGHT
 from kinelite.export import FORMATS, find
@@ -91,9 +92,7 @@ class Net(nn.Module):
         lambda net, x: (x.transpose(1, 2) * torch.arange(4.0)[:, None, None] + x[:, :1].transpose(1, 2)).flatten(1),
         lambda net, x: torch.cat([x.transpose(1, 2), x.transpose(1, 2)[:, :1]], 1).transpose(1, 2).flatten(1),
         lambda net, x: torch.cat([x.transpose(1, 2), 2 * x.transpose(1, 2)], 2)[:, ::2].flatten(1),
-        lambda net, x: torch.nn.functional.pad(x.permute(0, 2, 1, 3, 4), (1, 2, 0, 0, 0, 0, 1, 0), value=3.0).flatten(
-            1
-        ),
+        lambda net, x: F.pad(x.permute(0, 2, 1, 3, 4), (1, 2, 0, 0, 0, 0, 1, 0), value=3.0).flatten(1),
         lambda net, x: (x.flatten(2).transpose(1, 2) + x.flatten(2).transpose(1, 2).mean(1, keepdim=True)).flatten(1),
         lambda net, x: x.clone().mul_(2).add_(x).relu_().roll([1, -2], [2, 3]).flatten(1),
         lambda net, x: (x.permute(4, 3, 2, 1, 0).reshape(5, 5, -1) / (1 + x[0, 0, 0].abs())[:, :, None]).view(2, -1),

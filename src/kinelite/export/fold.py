@@ -44,10 +44,8 @@ def fold_norms(module: fx.GraphModule) -> None:
     for node in list(module.graph.nodes):
         if node.target is not aten.batch_norm.default:
             continue
-        given, weight, bias, mean, variance, _, _, eps, _ = node.args
-        weight, bias, mean, variance = (
-            None if n is None else attribute(module, n) for n in (weight, bias, mean, variance)
-        )
+        given, *statistics, _, _, eps, _ = node.args
+        weight, bias, mean, variance = (n and attribute(module, n) for n in statistics)
         scale = torch.rsqrt(variance + eps) * (1 if weight is None else weight)
         offset = (0 if bias is None else bias) - mean * scale
         if given.target in CONVOLUTIONS and len(given.users) == 1 and given.args[1].op == "get_attr":
@@ -86,13 +84,8 @@ def fold_strides(module: fx.GraphModule) -> None:
         while given.target is aten.slice.Tensor and len(given.args) == 5 and len(given.users) == 1:
             source, dim, start, end, step = given.args
             dim %= 4
-            if (
-                value(given).ndim != 4
-                or dim < 2
-                or start
-                or (end or 0) < value(source).shape[dim]
-                or stride[dim - 2] > 1
-            ):
+            whole = not start and end is not None and end >= value(source).shape[dim]
+            if value(given).ndim != 4 or dim < 2 or not whole or stride[dim - 2] > 1:
                 break
             given, stride[dim - 2] = source, step
         plain = (None, [1, 1], [0, 0], [1, 1], 1)
