@@ -128,7 +128,7 @@ class BenchRecord(_Record):
     kind: str = "bench"
     mode: str = ""
     """train: a training step. batch, single: inference of a batch, of one clip. decode, clip_to_label: from the file.
-    stream: one frame of a stream. input: reading clips."""
+    stream: one frame of a stream. input: reading clips. export: a file for another runtime, not timed."""
     device: str = ""
     """cpu, cuda, mps, onnxruntime, ...; of published figures the device's name."""
     device_name: str = ""

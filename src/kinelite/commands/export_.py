@@ -62,6 +62,7 @@ def main(args: list[str]) -> dict[str, Any]:
         "precision": made.facts.precision,
         "difference": made.difference.largest,
         "largest_logit": made.difference.scale,
+        "same_label": made.difference.same_label,
         "size_mib": made.size_mib,
         "seconds": made.seconds,
     }

@@ -5,6 +5,7 @@ A graph here has one input, the video; weights are its `get_attr` nodes; every n
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -13,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, fx, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 from kinelite.train.step import task_logits
 
@@ -114,24 +115,25 @@ def call(before: fx.Node, target: Any, *args: Any, **kwargs: Any) -> fx.Node:
     return node
 
 
-def in_place_of(module: fx.GraphModule, node: fx.Node, act: Callable[..., Any]) -> fx.Node:
-    """Put the operators that ``act`` calls, on what the node is given, where the node is; returns the last of them."""
-    with _mode_of(module):
-        args, kwargs = tree_map(lambda n: value(n) if isinstance(n, fx.Node) else n, (node.args, node.kwargs))
-        tensors = [a for a in args if isinstance(a, Tensor)]
+def in_place_of(module: fx.GraphModule, node: fx.Node, act: Callable[..., Any]) -> None:
+    """Put the operators that ``act`` calls, on what the node is given, where the node is."""
+    flat, shape = tree_flatten((node.args, node.kwargs))
+    inputs = [a for a in flat if isinstance(a, fx.Node)]
 
-        def given(*those: Tensor) -> Any:
-            waiting = iter(those)
-            return act(*(next(waiting) if isinstance(a, Tensor) else a for a in args), **kwargs)
+    def given(*tensors: Tensor) -> Any:
+        waiting = iter(tensors)
+        args, kwargs = tree_unflatten([next(waiting) if isinstance(a, fx.Node) else a for a in flat], shape)
+        return act(*args, **kwargs)
 
-        with torch.no_grad():
-            small = make_fx(given, pre_dispatch=True, tracing_mode="fake", _allow_non_fake_inputs=True)(*tensors)
-    inputs = iter(n for n in node.args if isinstance(n, fx.Node))
+    with _mode_of(module), torch.no_grad():
+        trace = make_fx(given, pre_dispatch=True, tracing_mode="fake", _allow_non_fake_inputs=True)
+        small = trace(*map(value, inputs))
+    waiting = iter(inputs)
     made: dict[fx.Node, fx.Node] = {}
     result: Any = None
     for part in small.graph.nodes:
         if part.op == "placeholder":
-            made[part] = next(inputs)
+            made[part] = next(waiting)
         elif part.op == "get_attr":
             made[part] = constant(module, attribute(small, part), node)
         elif part.op == "output":
@@ -140,8 +142,13 @@ def in_place_of(module: fx.GraphModule, node: fx.Node, act: Callable[..., Any]) 
             with module.graph.inserting_before(node):
                 made[part] = module.graph.node_copy(part, lambda n: made[n])
             made[part].meta = {"val": shape_of(made[part])}
-    replace(node, result)
-    return result
+    if isinstance(result, fx.Node):
+        replace(node, result)
+        return
+    for user in list(node.users):
+        assert user.target is operator.getitem, "only parts of several results are used"
+        replace(user, result[user.args[1]])
+    module.graph.erase_node(node)
 
 
 def replace(node: fx.Node, other: fx.Node) -> None:

@@ -1,4 +1,4 @@
-"""Operators that a runtime lacks, each with what takes its place. A new one is a line of the table."""
+"""Operators that a runtime lacks or does slowly, each with what takes its place. A new one is a line of the table."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor, fx
 
 from kinelite.export.conv3d import conv3d
@@ -15,8 +16,31 @@ from kinelite.export.pool3d import adaptive_avg_pool3d, avg_pool3d, max_pool3d
 from kinelite.models.frames import frames_of
 
 
+def attention(
+    q: Float[Tensor, "*b n d"],
+    k: Float[Tensor, "*b m d"],
+    v: Float[Tensor, "*b m e"],
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    *,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Float[Tensor, "*b n e"]:
+    """Scores, softmax, product, of matrices in one row. PyTorch's own way for runtimes scales queries and keys both,
+    and looks for rows without a score."""
+    assert max(is_causal, enable_gqa, dropout_p) == 0, "attention of no model here"
+    rows = [x.flatten(0, -3) for x in (q, k, v)]
+    scores = torch.bmm(rows[0] * (q.shape[-1] ** -0.5 if scale is None else scale), rows[1].transpose(1, 2))
+    if attn_mask is not None:
+        scores = (scores.unflatten(0, q.shape[:-2]) + attn_mask).flatten(0, -3)
+    return torch.bmm(scores.softmax(-1), rows[2]).unflatten(0, q.shape[:-2])
+
+
 def mean(x: Tensor, dim: Sequence[int] | None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """The mean of a clip as that of each frame, and then over the frames: pooling of images."""
+    if x.ndim == 4 and sorted(d % 4 for d in dim or ()) == [2, 3] and not keepdim and dtype is None:
+        return x.mean((2, 3), keepdim=True).flatten(1)
     if x.ndim != 5 or sorted(d % 5 for d in dim or ()) != [2, 3, 4]:
         return torch.mean(x, dim, keepdim, dtype=dtype)
     frames = frames_of(x).mean((2, 3), keepdim=True).reshape(x.shape[0], x.shape[2], x.shape[1])
@@ -47,19 +71,67 @@ def conv2d(
     return total if bias is None else total + bias[:, None, None]
 
 
+def avg_pool2d(
+    x: Tensor,
+    kernel_size: Sequence[int],
+    stride: Sequence[int] = (),
+    padding: Sequence[int] = (0, 0),
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> Tensor:
+    """Zeros that count are put around the maps first; XNNPACK's pooling has only those that do not."""
+    if any(padding) and count_include_pad and not ceil_mode:
+        height, width = (*padding, *padding)[:2]
+        x, padding = F.pad(x, (width, width, height, height)), 0
+    return F.avg_pool2d(x, kernel_size, stride or None, padding, ceil_mode, count_include_pad, divisor_override)
+
+
 def roll(x: Tensor, shifts: Sequence[int], dims: Sequence[int] = ()) -> Tensor:
     """A shift around the ends, as two pieces that change places."""
     assert len(dims) == len(shifts), "a shift of all numbers in a row"
     for shift, dim in zip(shifts, dims, strict=True):
         length = x.shape[dim]
         if cut := (length - shift) % length:
-            ends = [(slice(None),) * (dim % x.ndim) + (part,) for part in (slice(cut, length), slice(0, cut))]
-            x = torch.cat([x[end] for end in ends], dim)
+            x = torch.cat([_part(x, dim, cut, length), _part(x, dim, 0, cut)], dim)
     return x
 
 
+def select(x: Tensor, dim: int, index: int) -> Tensor:
+    """One place of a dimension, as a slice: unlike PyTorch's own operator it goes through rearrangements."""
+    start = index % x.shape[dim]
+    return _part(x, dim, start, start + 1).squeeze(dim)
+
+
+def unbind(x: Tensor, dim: int = 0) -> list[Tensor]:
+    """All places of a dimension."""
+    return [select(x, dim, index) for index in range(x.shape[dim])]
+
+
+def split(x: Tensor, size: int | Sequence[int], dim: int = 0) -> list[Tensor]:
+    """Slices one after the other, all of a size or each of its own."""
+    length = x.shape[dim]
+    sizes = [min(size, length - start) for start in range(0, length, size)] if isinstance(size, int) else size
+    ends = [sum(sizes[: place + 1]) for place in range(len(sizes))]
+    return [_part(x, dim, end - own, end) for own, end in zip(sizes, ends, strict=True)]
+
+
+def chunk(x: Tensor, chunks: int, dim: int = 0) -> list[Tensor]:
+    """As many slices of equal length."""
+    return split(x, -(-x.shape[dim] // chunks), dim)
+
+
+def addcmul(x: Tensor, left: Tensor, right: Tensor, *, value: float = 1) -> Tensor:
+    """A product and a sum."""
+    return x + (left * right if value == 1 else left * right * value)
+
+
+def _part(x: Tensor, dim: int, start: int, end: int) -> Tensor:
+    return x[(slice(None),) * (dim % x.ndim) + (slice(start, end),)]
+
+
 Substitutes = Mapping[Any, Callable[..., Any]]
-VOLUMES: Substitutes = {
+TABLE: Substitutes = {
     aten.conv3d.default: conv3d,
     aten.conv3d.padding: conv3d,
     aten.max_pool3d.default: max_pool3d,
@@ -67,12 +139,20 @@ VOLUMES: Substitutes = {
     aten.adaptive_avg_pool3d.default: adaptive_avg_pool3d,
     aten.mean.dim: mean,
     aten.conv2d.default: conv2d,
+    aten.avg_pool2d.default: avg_pool2d,
     aten.roll.default: roll,
+    aten.scaled_dot_product_attention.default: attention,
+    aten.select.int: select,
+    aten.unbind.int: unbind,
+    aten.split_with_sizes.default: split,
+    aten.split.Tensor: split,
+    aten.split.sizes: split,
+    aten.chunk.default: chunk,
+    aten.addcmul.default: addcmul,
 }
-"""Operators over volumes."""
 
 
-def substitute(module: fx.GraphModule, table: Substitutes) -> None:
+def substitute(module: fx.GraphModule, table: Substitutes = TABLE) -> None:
     """Put in the place of each operator of the table what it names."""
     for node in list(module.graph.nodes):
         if node.op == "call_function" and node.target in table:

@@ -8,7 +8,7 @@ from torch import Tensor, fx, nn
 from kinelite.export.fold import fold_constants, fold_norms, fold_scales, fold_strides
 from kinelite.export.graph import write_down
 from kinelite.export.layout import lay_out
-from kinelite.export.replace import VOLUMES, substitute
+from kinelite.export.replace import substitute
 
 
 def rewritten(model: nn.Module, video: Float[Tensor, "b c t h w"], axes: int = 8) -> fx.GraphModule:
@@ -25,7 +25,7 @@ def rewritten(model: nn.Module, video: Float[Tensor, "b c t h w"], axes: int = 8
     graph = write_down(model, video)
     fold_constants(graph)
     fold_norms(graph)
-    substitute(graph, VOLUMES)
+    substitute(graph)
     fold_constants(graph)
     lay_out(graph, axes)
     fold_constants(graph)

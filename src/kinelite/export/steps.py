@@ -60,5 +60,5 @@ def steps(
     found = []
     for step in range(kernel):
         seen = wide[:, :, step * dilation : step * dilation + stride * count]
-        found.append(seen.unflatten(2, (count, stride))[:, :, :, 0] if stride > 1 else seen)
+        found.append(seen.unflatten(2, (count, stride))[:, :, :, :1].flatten(2, 3) if stride > 1 else seen)
     return found
