@@ -19,6 +19,7 @@ from kinelite.commands.data_stats import StatsFlags
 from kinelite.commands.demo_ import DemoFlags
 from kinelite.commands.doctor_ import DoctorFlags
 from kinelite.commands.eval_ import EvalFlags
+from kinelite.commands.export_ import ExportFlags
 from kinelite.commands.features_check import FeaturesCheckFlags
 from kinelite.commands.features_export import FeaturesExportFlags
 from kinelite.commands.features_make import FeaturesMakeFlags
@@ -35,6 +36,7 @@ VERB_FLAGS = {
     "eval": EvalFlags,
     "plan": PlanFlags,
     "predict": PredictFlags,
+    "export": ExportFlags,
     "report": ReportFlags,
     "data check": CheckFlags,
     "data stats": StatsFlags,
@@ -50,6 +52,7 @@ HELP = [
     ["train"],
     ["eval"],
     ["predict"],
+    ["export"],
     ["report"],
     ["data"],
     ["data", "check"],

@@ -68,12 +68,10 @@ def read_facts(path: Path) -> str:
 
 def open(path: Path, threads: int | None = None) -> Run:
     """The file's method 'forward'."""
-    import torch
     from executorch.extension.pybindings import portable_lib
 
     if threads:
-        setter = getattr(portable_lib, "_threadpool_set_num_threads", None)
-        torch.set_num_threads(threads) if setter is None else setter(threads)
+        portable_lib._unsafe_reset_threadpool(threads)
     program = _program(path)
     try:
         method = program.load_method("forward")
