@@ -48,14 +48,14 @@ ACTS = {
 def test_what_takes_an_operators_place_computes_the_same(name):
     torch.manual_seed(0)
     model, video = Act(ACTS[name]), torch.randn(2, 3, 4, 6, 6)
-    torch.testing.assert_close(rewritten(model, video)(video)[0], model(video))
+    torch.testing.assert_close(rewritten(model, (video,))(video)[0], model(video))
 
 
 def test_nothing_of_the_table_is_left():
     video = torch.randn(2, 3, 4, 6, 6)
     for act in ACTS.values():
-        before = {node.target for node in write_down(Act(act), video).graph.nodes}
-        after = {node.target for node in rewritten(Act(act), video).graph.nodes}
+        before = {node.target for node in write_down(Act(act), (video,)).graph.nodes}
+        after = {node.target for node in rewritten(Act(act), (video,)).graph.nodes}
         # Means, pooling and convolutions are made of themselves.
         gone = (before & replace.TABLE.keys()) - {t for t in before if str(t).split(".")[1] in KEPT}
         assert not gone & after

@@ -35,7 +35,7 @@ def difference(graph: nn.Module, model: nn.Module, video: torch.Tensor) -> float
 def test_every_model_of_the_lightweight_paper_is_itself_without_volumes(built, name):
     model, video = built(name)
     weights = {key: tensor.clone() for key, tensor in model.state_dict().items()}
-    graph = rewritten(model, video, axes=5)
+    graph = rewritten(model, (video,), axes=5)
     assert difference(graph, model, video) < TOLERANCE
     for key, tensor in model.state_dict().items():
         assert torch.equal(tensor, weights[key]), f"{key} of the model was changed"
@@ -49,21 +49,21 @@ def test_every_model_of_the_lightweight_paper_is_itself_without_volumes(built, n
 @pytest.mark.parametrize("name", ["x3d_xs", "movinet_a0", "swin3d_t"])
 def test_several_clips_at_once(built, name):
     model, video = built(name, batch=3)
-    assert difference(rewritten(model, video), model, video) < TOLERANCE
+    assert difference(rewritten(model, (video,)), model, video) < TOLERANCE
 
 
 def test_rearrangements_cancel(built):
     """Channels-last models are written with hundreds of permutations; one, of the video itself, is needed."""
     model, video = built("x3d_xs")
-    before = operators(write_down(model, video))["aten.permute.default"]
-    after = operators(rewritten(model, video))["aten.permute.default"]
+    before = operators(write_down(model, (video,)))["aten.permute.default"]
+    after = operators(rewritten(model, (video,)))["aten.permute.default"]
     assert before > 300
     assert after <= 2
 
 
 def test_norms_are_part_of_the_convolutions(built):
     model, video = built("i3d_bert")
-    found = operators(rewritten(model, video))
+    found = operators(rewritten(model, (video,)))
     convolutions = sum(isinstance(module, nn.Conv3d) for module in model.modules())
     assert found["aten.conv2d.default"] == convolutions
     assert found["aten.mul.Tensor"] + found["aten.batch_norm.default"] < 8
@@ -102,7 +102,7 @@ class Net(nn.Module):
 def test_what_models_may_do_with_axes(act, axes):
     torch.manual_seed(0)
     net, video = Net(act).eval(), torch.randn(2, 4, 3, 5, 5)
-    graph = rewritten(net, video, axes)
+    graph = rewritten(net, (video,), axes)
     torch.testing.assert_close(graph(video)[0], net(video), rtol=1e-4, atol=1e-5)
     assert all(value(node) is not None for node in graph.graph.nodes if node.op == "call_function")
 
@@ -114,14 +114,14 @@ def test_writing_into_parts_of_a_tensor_is_left_to_pytorch():
         return made.flatten(1)
 
     net, video = Net(act).eval(), torch.randn(1, 4, 3, 5, 5)
-    torch.testing.assert_close(rewritten(net, video)(video)[0], net(video))
+    torch.testing.assert_close(rewritten(net, (video,))(video)[0], net(video))
 
 
 def test_a_constant_that_grows_is_made_when_it_is_needed():
     table = torch.randn(300)
     net, video = Net(lambda net, x: x.flatten(1)[:, :1] + (table[:, None] + table)[None].flatten(1)).eval(), None
     video = torch.randn(1, 4, 3, 5, 5)
-    graph = write_down(net, video)
+    graph = write_down(net, (video,))
     fold_constants(graph)
     fold_norms(graph)
     lay_out(graph)
@@ -131,7 +131,7 @@ def test_a_constant_that_grows_is_made_when_it_is_needed():
 
 def test_half_precision_takes_and_gives_single(built):
     model, video = built("movinet_a0")
-    graph = rewritten(model, video)
+    graph = rewritten(model, (video,))
     halved(graph)
     assert {tensor.dtype for tensor in graph.state_dict().values() if tensor.is_floating_point()} == {torch.float16}
     with torch.no_grad():

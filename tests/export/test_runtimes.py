@@ -78,6 +78,24 @@ def test_every_model_of_the_lightweight_paper_runs(built, runtime, tmp_path, nam
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["movinet_a0_stream", "tsm_mobilenet_v2_online"])
+def test_a_stream_gives_after_each_frame_what_pytorch_gives(built, runtime, tmp_path, name):
+    given, video = trained(built, name)
+    made = export(given, runtime, out=tmp_path / f"s{find(runtime).SUFFIX}", stream=True, said=lambda text: None)
+    assert len(made.facts.state) == len(given.model.start())
+    opened = open_exported(made.path)
+    with torch.no_grad():
+        for length in (1, 2, 4):
+            wanted, found = given.model(video[:, :, :length]), opened.model(video[:, :, :length])
+            torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-4)
+
+
+def test_only_a_streaming_model_is_written_as_a_stream(built):
+    with pytest.raises(UsageError, match="list models"):
+        export(trained(built, "vivit_fe_nano")[0], "onnx", stream=True, said=lambda text: None)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp16", "int8"])
 @pytest.mark.parametrize("name", ["tsm_r50", "vivit_fe_s", "x3d_xs"])
 def test_fewer_bits(built, runtime, tmp_path, name, precision):

@@ -22,7 +22,7 @@ from kinelite.export import Gap, find
 from kinelite.export.facts import Facts, fields_of, from_text, normalised
 from kinelite.records import GIB, version
 
-MODES = ("batch", "single", "clip_to_label")
+MODES = ("batch", "single", "clip_to_label", "stream")
 LIBRARIES = ("torch", "kinelite", "onnx", "onnxscript", "onnxruntime", "executorch", "torchao")
 """Whose versions decide whether a file that was written before is still what would be written."""
 
@@ -43,7 +43,8 @@ def prepare(case: Case, format: str) -> Ready:
         run = chosen.open(path, case.threads)
     except Gap as gap:
         raise Unsupported(str(gap)) from gap
-    call = _clip_to_label(case, run, facts) if case.mode == "clip_to_label" else _infer(run, facts)
+    make = {"clip_to_label": _clip_to_label, "stream": _stream}.get(case.mode, _infer)
+    call = make(case, run, facts)
 
     def memory() -> dict[str, Any]:
         return {"peak_memory_gib": _peak_gib(), "memory_kind": "rss"}
@@ -55,7 +56,8 @@ def prepare(case: Case, format: str) -> Ready:
 def written(case: Case, format: str) -> Path:
     """The file of a case, from the cache or written now. Raises `Unsupported` with what the exporter says."""
     versions = {name: version(name) for name in LIBRARIES}
-    asked = [case.model, case.precision, case.batch, case.frames, case.size, format, versions]
+    stream = case.mode == "stream"
+    asked = [case.model, case.precision, case.batch, case.frames, case.size, format, stream, versions]
     key = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
     path = cache_folder() / "exported" / f"{case.model.replace(':', '-')}-{key}{find(format).SUFFIX}"
     if path.exists():
@@ -63,6 +65,7 @@ def written(case: Case, format: str) -> Path:
     command = [sys.executable, "-m", "kinelite", "export", case.model, "--format", format]
     command += ["--precision", case.precision, "--batch", str(case.batch), "--out", str(path)]
     command += ["--frames", str(case.frames), "--size", str(case.size)]
+    command += ["--stream"] if stream else []
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     if done.returncode:
         last = next((line for line in reversed(done.stderr.splitlines()) if line.strip()), "nothing was said")
@@ -70,13 +73,29 @@ def written(case: Case, format: str) -> Path:
     return path
 
 
-def _infer(run: Any, facts: Facts) -> Callable[[], object]:
+def _infer(case: Case, run: Any, facts: Facts) -> Callable[[], object]:
     import torch
 
     size, rng = facts.spec.size, np.random.default_rng(0)
     shape = (facts.batch, 3, facts.spec.frames, size, size)
     video = torch.from_numpy(rng.standard_normal(shape, dtype=np.float32))
     return lambda: run(video)
+
+
+def _stream(case: Case, run: Any, facts: Facts) -> Callable[[], object]:
+    import torch
+
+    frame = torch.randn(facts.batch, 3, facts.spec.size, facts.spec.size)
+    state = [torch.zeros(shape) for shape in facts.state]
+
+    def call() -> object:
+        nonlocal state
+        made = run(frame, *state)
+        # The runtime's own memory is written over by the next call.
+        state = [part.clone() for part in made[len(made) - len(state) :]]
+        return made[0]
+
+    return call
 
 
 def _clip_to_label(case: Case, run: Any, facts: Facts) -> Callable[[], object]:

@@ -29,6 +29,8 @@ class ExportFlags:
     """The file (default: MODEL-PRECISION.onnx, .pte or .mlpackage, in the run folder or here)."""
     batch: int = 1
     """Clips of a call."""
+    stream: bool = False
+    """One frame per call, with the state of the clip as input and output: movinet_a0_stream, tsm_r50_online."""
     data: str | None = None
     """Set whose training clips int8 is calibrated with, and whose others are labelled by PyTorch and by the file."""
     on: str = "val"
@@ -53,7 +55,9 @@ def main(args: list[str]) -> dict[str, Any]:
 
     trained = trained_or_new(flags.source, frames=flags.frames, size=flags.size, pretrained=flags.pretrained)
     try:
-        made = export(trained, flags.format, flags.precision, flags.out, batch=flags.batch, data=flags.data)
+        made = export(
+            trained, flags.format, flags.precision, flags.out, batch=flags.batch, stream=flags.stream, data=flags.data
+        )
     except Gap as gap:
         raise RunError(f"{trained.name} cannot be written for {flags.format} in {flags.precision}: {gap}.") from gap
     result = {

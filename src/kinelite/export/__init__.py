@@ -27,8 +27,13 @@ PRECISIONS = ("fp32", "fp16", "int8")
 TOLERANCE = 1e-3
 """Largest difference between a logit of an fp32 file and PyTorch's."""
 
-Run = Callable[["Tensor"], Sequence["Tensor"]]
-"""From a normalised video, fp32 ``[b, c, t, h, w]``, to the logits ``[b, k]`` of each task."""
+Run = Callable[..., Sequence["Tensor"]]
+"""From a normalised video, fp32 ``[b, c, t, h, w]``, to the logits ``[b, k]`` of each task; of a stream from a frame
+``[b, c, h, w]`` and its state to the logits and the new state."""
+
+
+Inputs = tuple["Tensor", ...]
+"""What a graph is called with."""
 
 
 class Gap(Exception):
@@ -49,8 +54,10 @@ class Format(Protocol):
         """Why files cannot be written or run here, with what to do about it; None: they can."""
         ...
 
-    def write(self, graph: Any, video: Any, path: Path, facts: str, precision: str, clips: Sequence[Any]) -> None:
-        """Write a rewritten graph, with what it says of itself; ``clips`` are videos to calibrate int8 with.
+    def write(
+        self, graph: Any, inputs: Inputs, path: Path, facts: str, precision: str, clips: Sequence[Inputs]
+    ) -> None:
+        """Write a rewritten graph, with what it says of itself; ``clips`` are inputs to calibrate int8 with.
 
         Raises `Gap`.
         """
@@ -83,6 +90,14 @@ def ready(name: str) -> Format:
 def format_of(path: str | Path) -> str | None:
     """The format that a file's name stands for, None for other files."""
     return next((name for name in FORMATS if str(path).endswith(find(name).SUFFIX)), None)
+
+
+def names(inputs: Inputs, outputs: int) -> tuple[list[str], list[str]]:
+    """Names of what a file takes and gives: 'video' and 'logits_0', or 'frame' and 'state_0' of a stream and so on."""
+    states = len(inputs) - 1
+    given = ["frame" if states else "video", *(f"state_{number}" for number in range(states))]
+    made = [f"logits_{number}" for number in range(outputs - states)]
+    return given, [*made, *(f"new_state_{number}" for number in range(states))]
 
 
 def lacking(name: str, libraries: Sequence[str]) -> str | None:

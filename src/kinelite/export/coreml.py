@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kinelite.export import Gap, Run, damaged, lacking
+from kinelite.export import Gap, Inputs, Run, damaged, lacking, names
 from kinelite.export.facts import KEY
 from kinelite.export.quiet import quietly
 
@@ -19,7 +19,6 @@ SUFFIX = ".mlpackage"
 PRECISIONS = ("fp32", "fp16", "int8")
 AXES = 5
 """Core ML's tensors have five dimensions at most."""
-INPUT = "video"
 
 
 def missing() -> str | None:
@@ -28,7 +27,7 @@ def missing() -> str | None:
 
 
 def write(
-    graph: fx.GraphModule, video: Tensor, path: Path, facts: str, precision: str, clips: Sequence[Tensor]
+    graph: fx.GraphModule, inputs: Inputs, path: Path, facts: str, precision: str, clips: Sequence[Inputs]
 ) -> None:
     """A package, a folder. int8: weights per channel; activations stay fp16, as coremltools ranges need a Mac."""
     import torch
@@ -37,15 +36,15 @@ def write(
         import coremltools as ct
 
         with torch.no_grad():
-            program = torch.export.export(graph, (video,)).run_decompositions({})
-            outputs = [ct.TensorType(name=f"logits_{number}") for number in range(len(graph(video)))]
+            program = torch.export.export(graph, inputs).run_decompositions({})
+            given, made = names(inputs, len(graph(*inputs)))
         kind = ct.precision.FLOAT32 if precision == "fp32" else ct.precision.FLOAT16
         try:
             model: Any = ct.convert(
                 program,
                 convert_to="mlprogram",
-                inputs=[ct.TensorType(name=INPUT, shape=tuple(video.shape))],
-                outputs=outputs,
+                inputs=[ct.TensorType(name=n, shape=tuple(x.shape)) for n, x in zip(given, inputs, strict=True)],
+                outputs=[ct.TensorType(name=name) for name in made],
                 compute_precision=kind,
                 minimum_deployment_target=ct.target.iOS16,
                 skip_model_load=True,
@@ -75,10 +74,12 @@ def open(path: Path, threads: int | None = None) -> Run:
     import torch
 
     model = _model(path)
+    described = model.get_spec().description
+    given, made = ([entry.name for entry in side] for side in (described.input, described.output))
 
-    def run(video: Tensor) -> list[Tensor]:
-        found = model.predict({INPUT: video.numpy()})
-        return [torch.from_numpy(found[name]) for name in sorted(found)]
+    def run(*inputs: Tensor) -> list[Tensor]:
+        found = model.predict({name: tensor.numpy() for name, tensor in zip(given, inputs, strict=True)})
+        return [torch.from_numpy(found[name]) for name in made]
 
     return run
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kinelite.export import Gap, Run, damaged, lacking
+from kinelite.export import Gap, Inputs, Run, damaged, lacking
 from kinelite.export.facts import KEY
 from kinelite.export.quiet import quietly
 
@@ -25,7 +25,7 @@ def missing() -> str | None:
 
 
 def write(
-    graph: fx.GraphModule, video: Tensor, path: Path, facts: str, precision: str, clips: Sequence[Tensor]
+    graph: fx.GraphModule, inputs: Inputs, path: Path, facts: str, precision: str, clips: Sequence[Inputs]
 ) -> None:
     """One file; its header is what its method 'kinelite' returns. int8: XNNPACK's quantiser, ranges from ``clips``."""
     import torch
@@ -39,8 +39,8 @@ def write(
         if precision == "fp16":
             halved(graph)
         if precision == "int8":
-            graph = _quantised(graph, video, clips)
-        program = torch.export.export(graph, (video,))
+            graph = _quantised(graph, inputs, clips)
+        program = torch.export.export(graph, inputs)
         edge = to_edge_transform_and_lower(
             program,
             partitioner=[XnnpackPartitioner()],
@@ -78,8 +78,8 @@ def open(path: Path, threads: int | None = None) -> Run:
     except RuntimeError as error:
         raise Gap(f"ExecuTorch cannot load it: {error}") from error
 
-    def run(video: Tensor) -> Sequence[Tensor]:
-        return method.execute([video.contiguous()])
+    def run(*inputs: Tensor) -> Sequence[Tensor]:
+        return method.execute([tensor.contiguous() for tensor in inputs])
 
     return run
 
@@ -94,7 +94,7 @@ def _program(path: Path) -> Any:
             raise damaged(path, str(error).splitlines()[0]) from error
 
 
-def _quantised(graph: fx.GraphModule, video: Tensor, clips: Sequence[Tensor]) -> Any:
+def _quantised(graph: fx.GraphModule, inputs: Inputs, clips: Sequence[Inputs]) -> Any:
     import torch
     from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
         XNNPACKQuantizer,
@@ -102,9 +102,9 @@ def _quantised(graph: fx.GraphModule, video: Tensor, clips: Sequence[Tensor]) ->
     )
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
-    plain = torch.export.export(graph, (video,)).module(check_guards=False)
+    plain = torch.export.export(graph, inputs).module(check_guards=False)
     quantiser = XNNPACKQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True))
     watched = prepare_pt2e(plain, quantiser)
     for clip in clips:
-        watched(clip)
+        watched(*clip)
     return convert_pt2e(watched)

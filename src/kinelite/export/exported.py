@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from kinelite.errors import SetupError, UsageError
 from kinelite.export import Gap, format_of, ready
+from kinelite.export.call import called
 from kinelite.export.facts import Facts, from_text
 from kinelite.train.trained import Trained
 
@@ -29,7 +30,7 @@ class Exported(nn.Module):
             some = video[start : start + batch].float().cpu()
             # A short rest is filled up with its last clip.
             full = torch.cat([some, some[-1:].expand(batch - len(some), -1, -1, -1, -1)]) if len(some) < batch else some
-            rows.append([logits[: len(some)].clone() for logits in self.run(full.contiguous())])
+            rows.append([logits[: len(some)].clone() for logits in called(self.run, self.facts, full.contiguous())])
         joined = [torch.cat(parts) for parts in zip(*rows, strict=True)]
         named = dict(zip(self.facts.tasks, joined, strict=True))
         return named if len(named) > 1 else joined[0]

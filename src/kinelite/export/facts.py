@@ -32,6 +32,9 @@ class Facts:
     """Task -> class names, in the order of its logits; outputs are in the order of the tasks."""
     batch: int = 1
     """Clips of a call."""
+    state: tuple[tuple[int, ...], ...] = ()
+    """Of a stream: shapes of what a call takes beside a frame ``[batch, 3, size, size]`` and gives back after the
+    logits; zeros before the first frame."""
     source: str = ""
     """The run, weight file or weights that it was made from; 'random weights'."""
     kinelite: str = ""

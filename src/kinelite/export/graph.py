@@ -1,16 +1,15 @@
 """Graphs of PyTorch operators: written down by torch.export, made free of side effects, extended node by node.
 
-A graph here has one input, the video; weights are its `get_attr` nodes; every node knows the shape of its value.
+A graph takes and gives tensors in a row; weights are its `get_attr` nodes; every node knows the shape of its value.
 """
 
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, fx, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
@@ -29,21 +28,22 @@ SAME = (
 
 
 class Flat(nn.Module):
-    """A model whose output is a tuple: the logits of each task, in the order of the tasks."""
+    """A model whose output is a tuple: the logits of each task, in the order of the tasks, or a tuple of its own."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
 
-    def forward(self, video: Float[Tensor, "b c t h w"]) -> tuple[Tensor, ...]:
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Logits ``[b, k]`` of each task."""
-        return tuple(task_logits(self.model(video)))
+        made = self.model(*inputs)
+        return made if isinstance(made, tuple) else tuple(task_logits(made))
 
 
-def write_down(model: nn.Module, video: Float[Tensor, "b c t h w"]) -> fx.GraphModule:
-    """The graph of a model in evaluation mode for videos of this very shape."""
+def write_down(model: nn.Module, inputs: Sequence[Tensor]) -> fx.GraphModule:
+    """The graph of a model in evaluation mode for inputs of these very shapes."""
     with torch.no_grad():
-        program = torch.export.export(Flat(model), (video,))
+        program = torch.export.export(Flat(model), tuple(inputs))
     if _writes_unclearly(program.graph):
         program = program.run_decompositions({})
     module: Any = program.module(check_guards=False)
@@ -55,10 +55,10 @@ def write_down(model: nn.Module, video: Float[Tensor, "b c t h w"]) -> fx.GraphM
         made[node] = graph.node_copy(node, lambda n: made[n])
         made[node].meta = {}
     plain = fx.GraphModule(module, graph)
-    mode = FakeTensorMode()
+    mode, waiting = FakeTensorMode(), iter(inputs)
     for node in plain.graph.nodes:
         if node.op == "placeholder":
-            node.meta["val"] = mode.from_tensor(video)
+            node.meta["val"] = mode.from_tensor(next(waiting))
         elif node.op == "get_attr":
             # Models on a CPU keep channels last; a graph of views needs numbers in the order of their axes.
             weight = attribute(plain, node).detach().contiguous()

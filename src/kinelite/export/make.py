@@ -15,6 +15,7 @@ from torch import nn
 
 from kinelite.errors import UsageError, unknown
 from kinelite.export import Format, ready
+from kinelite.export.call import Step, calls, first_inputs, stepping
 from kinelite.export.clips import CALIBRATION, Clips, drawn, read
 from kinelite.export.facts import Facts, golden_clip, normalised, packed, to_text
 from kinelite.export.rewrite import rewritten
@@ -46,6 +47,7 @@ def export(
     out: str | Path | None = None,
     *,
     batch: int = 1,
+    stream: bool = False,
     data: str | None = None,
     said: Callable[[str], None] = print,
     **built: Any,
@@ -58,6 +60,7 @@ def export(
         precision: of `kinelite.export.PRECISIONS`; int8 by the runtime's own quantisation.
         out: the file; by default MODEL-PRECISION with the format's suffix, in the run folder or here.
         batch: clips of a call.
+        stream: one frame of a clip per call, with the state as input and output, for models that can.
         data: set whose training clips int8 is calibrated with (default: drawn clips).
         said: takes sentences on what is done.
         built: frames, size, pretrained: of a model that is named.
@@ -78,7 +81,8 @@ def export(
         f"{trained.name} from {label(trained)}: {spec.frames} frames of {spec.size} pixels, batch {batch}, {precision}"
     )
     clips = calibration(spec, data, said) if precision == "int8" else None
-    facts = facts_of(trained, precision, batch, clips)
+    state = stepping(trained.model, trained.name).start(batch) if stream else ()
+    facts = facts_of(trained, precision, batch, tuple(tuple(part.shape) for part in state), clips)
     path = Path(out) if out is not None else default_path(trained, chosen, precision)
     if not path.name.endswith(chosen.SUFFIX):
         raise UsageError(f"--out {path}: a file of the format {format} ends in {chosen.SUFFIX}.")
@@ -116,7 +120,13 @@ def label(trained: Trained) -> str:
     return str(trained.source) if trained.folder == Path() else f"{trained.folder.name}/{trained.source.name}"
 
 
-def facts_of(trained: Trained, precision: str, batch: int, clips: Clips | None = None) -> Facts:
+def facts_of(
+    trained: Trained,
+    precision: str,
+    batch: int = 1,
+    state: tuple[tuple[int, ...], ...] = (),
+    clips: Clips | None = None,
+) -> Facts:
     """What the file will say, with the logits of PyTorch for a drawn clip."""
     golden = drawn(trained.spec, 1, seed=1).pixels[0]
     model: Any = trained.model
@@ -129,6 +139,7 @@ def facts_of(trained: Trained, precision: str, batch: int, clips: Clips | None =
         spec=trained.spec,
         tasks=trained.tasks,
         batch=batch,
+        state=state,
         source=label(trained),
         kinelite=version("kinelite") or "",
         gmacs=count_gmacs(model, trained.spec),
@@ -164,10 +175,10 @@ def size_mib(path: Path) -> float:
 
 def _write(chosen: Format, model: nn.Module, facts: Facts, path: Path, clips: Clips | None) -> None:
     clip = torch.from_numpy(normalised(golden_clip(facts)[None], facts.spec))
-    video = clip.repeat(facts.batch, 1, 1, 1, 1)
-    graph = rewritten(model, video, chosen.AXES)
-    videos = list(clips.videos(facts.batch)) if clips else []
-    chosen.write(graph, video, path, to_text(facts), facts.precision, videos)
+    inputs = first_inputs(clip.repeat(facts.batch, 1, 1, 1, 1), facts)
+    graph = rewritten(Step(stepping(model, facts.model)) if facts.state else model, inputs, chosen.AXES)
+    shown = [given for video in clips.videos(facts.batch) for given in calls(graph, facts, video)] if clips else []
+    chosen.write(graph, inputs, path, to_text(facts), facts.precision, shown)
 
 
 def _replace(partial: Path, path: Path) -> None:

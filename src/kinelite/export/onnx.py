@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kinelite.export import Gap, Run, damaged, lacking
+from kinelite.export import Gap, Inputs, Run, damaged, lacking, names
 from kinelite.export.facts import KEY
 from kinelite.export.quiet import quietly
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 SUFFIX = ".onnx"
 PRECISIONS = ("fp32", "fp16", "int8")
 AXES = 8
-INPUT = "video"
 QUANTISED = ("Conv", "MatMul", "Gemm")
 """Operators that an int8 file computes in int8; the others take and give fp32."""
 
@@ -28,7 +27,7 @@ def missing() -> str | None:
 
 
 def write(
-    graph: fx.GraphModule, video: Tensor, path: Path, facts: str, precision: str, clips: Sequence[Tensor]
+    graph: fx.GraphModule, inputs: Inputs, path: Path, facts: str, precision: str, clips: Sequence[Inputs]
 ) -> None:
     """One file. int8: static, weights per channel, activations per tensor, ranges from ``clips``."""
     import onnx
@@ -39,17 +38,17 @@ def write(
     if precision == "fp16":
         halved(graph)
     with quietly(), torch.no_grad():
-        program = torch.export.export(graph, (video,))
-        outputs = [f"logits_{number}" for number in range(len(graph(video)))]
+        program = torch.export.export(graph, inputs)
+        given, made = names(inputs, len(graph(*inputs)))
         try:
             written: Any = torch.onnx.export(
-                program, input_names=[INPUT], output_names=outputs, verbose=False, external_data=False
+                program, input_names=given, output_names=made, verbose=False, external_data=False
             )
         except torch.onnx.errors.OnnxExporterError as error:
             raise Gap(f"torch.onnx has no translation: {_reason(error)}") from error
     model = written.model_proto
     if precision == "int8":
-        model = _quantised(model, clips)
+        model = _quantised(model, [dict(zip(given, map(_numbers, clip), strict=True)) for clip in clips])
     onnx.helper.set_model_props(model, {KEY: facts})
     onnx.save(model, path)
 
@@ -80,13 +79,20 @@ def open(path: Path, threads: int | None = None) -> Run:
     except Exception as error:  # its exceptions have no common public class
         raise damaged(path, str(error).splitlines()[0]) from error
 
-    def run(video: Tensor) -> list[Tensor]:
-        return [torch.from_numpy(logits) for logits in session.run(None, {INPUT: video.numpy()})]
+    given = [entry.name for entry in session.get_inputs()]
+
+    def run(*inputs: Tensor) -> list[Tensor]:
+        feed = dict(zip(given, map(_numbers, inputs), strict=True))
+        return [torch.from_numpy(made) for made in session.run(None, feed)]
 
     return run
 
 
-def _quantised(model: Any, clips: Sequence[Tensor]) -> Any:
+def _numbers(tensor: Tensor) -> Any:
+    return tensor.numpy()
+
+
+def _quantised(model: Any, clips: Sequence[dict[str, Any]]) -> Any:
     import onnx
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
@@ -95,8 +101,7 @@ def _quantised(model: Any, clips: Sequence[Tensor]) -> Any:
             self.waiting = iter(clips)
 
         def get_next(self) -> dict[str, Any] | None:
-            clip = next(self.waiting, None)
-            return None if clip is None else {INPUT: clip.numpy()}
+            return next(self.waiting, None)
 
     with tempfile.TemporaryDirectory() as folder, quietly():
         given, made = Path(folder) / "fp32.onnx", Path(folder) / "int8.onnx"

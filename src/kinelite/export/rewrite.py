@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from jaxtyping import Float
+from collections.abc import Sequence
+
 from torch import Tensor, fx, nn
 
 from kinelite.export.fold import fold_constants, fold_norms, fold_scales, fold_strides
@@ -11,18 +12,18 @@ from kinelite.export.layout import lay_out
 from kinelite.export.replace import substitute
 
 
-def rewritten(model: nn.Module, video: Float[Tensor, "b c t h w"], axes: int = 8) -> fx.GraphModule:
-    """The graph of a model in evaluation mode, without operators over volumes, for videos of this very shape.
+def rewritten(model: nn.Module, inputs: Sequence[Tensor], axes: int = 8) -> fx.GraphModule:
+    """The graph of a model in evaluation mode, without operators over volumes, for inputs of these very shapes.
 
     Args:
-        model: any that takes ``video``; it stays as it is.
-        video: an example; its numbers do not matter.
+        model: any module that gives logits, a dict of them by task, or a tuple; it stays as it is.
+        inputs: a video ``[b, c, t, h, w]``, or what else the module takes; the numbers do not matter.
         axes: dimensions that a permutation may have.
 
     Returns:
-        A module from a video to the logits of each task, a tuple.
+        A module from the inputs to a tuple: the logits of each task.
     """
-    graph = write_down(model, video)
+    graph = write_down(model, inputs)
     fold_constants(graph)
     fold_norms(graph)
     substitute(graph)

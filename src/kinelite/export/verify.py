@@ -11,6 +11,7 @@ import torch
 
 from kinelite.errors import RunError
 from kinelite.export import TOLERANCE, Gap, Run, find
+from kinelite.export.call import called
 from kinelite.export.facts import Facts, from_text, golden_clip, normalised
 
 LIMITS = {"fp32": TOLERANCE, "fp16": 0.05, "int8": 1.0}
@@ -65,7 +66,7 @@ def verify(name: str, path: Path, threads: int | None = None) -> Difference:
 def compare(run: Run, facts: Facts) -> Difference:
     """Logits of the golden clip, in every place of the batch, against those that the file states."""
     clip = torch.from_numpy(normalised(golden_clip(facts)[None], facts.spec))
-    outputs = run(clip.expand(facts.batch, -1, -1, -1, -1).contiguous())
+    outputs = called(run, facts, clip.expand(facts.batch, -1, -1, -1, -1).contiguous())
     wanted = [np.array(logits, np.float32) for logits in facts.golden_logits.values()]
     scale = max(float(np.abs(logits).max()) for logits in wanted)
     largest, same = 0.0, len(outputs) == len(wanted)
