@@ -40,6 +40,8 @@ ACTS = {
     "parts": lambda x: torch.cat(
         [part.flatten(1) for part in (*x.split(3, 2), *x.split([1, 2], 1), *x.chunk(3, -1))], 1
     ),
+    "columns of a table": lambda x: x[0, 0, 0][:, torch.tensor([[1, 5], [0, 3], [1, 1]])],
+    "numbers of a table": lambda x: x[0, 0, 0][torch.tensor([[1], [2]]), torch.tensor([[1, 5]])],
     "product and sum": lambda x: torch.addcmul(x, x, x[:, :1], value=0.5) + torch.addcmul(x, x, x),
 }
 
@@ -61,4 +63,4 @@ def test_nothing_of_the_table_is_left():
         assert not gone & after
 
 
-KEPT = ("mean", "avg_pool2d", "conv2d")
+KEPT = ("mean", "avg_pool2d", "conv2d", "index")

@@ -96,6 +96,22 @@ def fold_strides(module: fx.GraphModule) -> None:
     tidy(module)
 
 
+def share_constants(module: fx.GraphModule) -> None:
+    """Equal tables, such as those of the distances in every window, once."""
+    seen: dict[tuple[Any, ...], list[fx.Node]] = {}
+    for node in list(module.graph.nodes):
+        if node.op != "get_attr":
+            continue
+        own = attribute(module, node)
+        alike = seen.setdefault((own.dtype, tuple(own.shape), float(own.double().sum())), [])
+        same = next((n for n in alike if torch.equal(attribute(module, n), own)), None)
+        if same is None:
+            alike.append(node)
+        else:
+            replace(node, same)
+    tidy(module)
+
+
 def _per_channel(module: fx.GraphModule, given: Any, channels: int) -> Tensor | None:
     """A weight of one number per channel of maps ``[n, c, h, w]``."""
     if not isinstance(given, fx.Node) or given.op != "get_attr":

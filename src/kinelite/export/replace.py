@@ -121,6 +121,14 @@ def chunk(x: Tensor, chunks: int, dim: int = 0) -> list[Tensor]:
     return split(x, -(-x.shape[dim] // chunks), dim)
 
 
+def index(x: Tensor, indices: Sequence[Tensor | None]) -> Tensor:
+    """Columns of a table, as rows of the table turned: whole rows are copied, not single numbers."""
+    if x.ndim != 2 or len(indices) != 2 or indices[0] is not None or indices[1] is None:
+        return aten.index.Tensor(x, indices)
+    rows = x.t().index_select(0, indices[1].flatten())
+    return rows.t().unflatten(1, indices[1].shape)
+
+
 def addcmul(x: Tensor, left: Tensor, right: Tensor, *, value: float = 1) -> Tensor:
     """A product and a sum."""
     return x + (left * right if value == 1 else left * right * value)
@@ -148,6 +156,7 @@ TABLE: Substitutes = {
     aten.split.Tensor: split,
     aten.split.sizes: split,
     aten.chunk.default: chunk,
+    aten.index.Tensor: index,
     aten.addcmul.default: addcmul,
 }
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, fx, nn
 
-from kinelite.export.fold import fold_constants, fold_norms, fold_scales, fold_strides
+from kinelite.export.fold import fold_constants, fold_norms, fold_scales, fold_strides, share_constants
 from kinelite.export.graph import write_down
 from kinelite.export.layout import lay_out
 from kinelite.export.replace import substitute
@@ -32,4 +32,5 @@ def rewritten(model: nn.Module, inputs: Sequence[Tensor], axes: int = 8) -> fx.G
     fold_constants(graph)
     fold_scales(graph)
     fold_strides(graph)
+    share_constants(graph)
     return graph
