@@ -22,6 +22,7 @@ from typing import Literal
 import tyro
 
 from kinelite.bench.case import LIGHTWEIGHT
+from kinelite.bench.exported import what_was_said
 from kinelite.export import FORMATS, PRECISIONS, find
 from kinelite.records import BenchRecord, append_jsonl, environment, read_jsonl, version
 
@@ -64,9 +65,9 @@ def made(wanted: Wanted) -> BenchRecord:
         found = json.loads(done.stdout.splitlines()[-1])
         names = ("difference", "largest_logit", "same_label", "size_mib", "seconds")
         return BenchRecord(**record, figures={name: found[name] for name in names})
-    said = next((line for line in reversed(done.stderr.splitlines()) if line.strip()), "nothing was said")
+    said = what_was_said(done.stderr)
     status = "unsupported" if "cannot be written" in said else "failed"
-    return BenchRecord(**record, status=status, message=said.removeprefix("kinelite export: "))
+    return BenchRecord(**record, status=status, message=said)
 
 
 def main(

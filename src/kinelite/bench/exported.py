@@ -68,9 +68,15 @@ def written(case: Case, format: str) -> Path:
     command += ["--stream"] if stream else []
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     if done.returncode:
-        last = next((line for line in reversed(done.stderr.splitlines()) if line.strip()), "nothing was said")
-        raise Unsupported(last.removeprefix("kinelite export: "))
+        raise Unsupported(what_was_said(done.stderr))
     return path
+
+
+def what_was_said(errors: str) -> str:
+    """The exporter's own sentence, or the last one of a library."""
+    lines = [line.strip() for line in errors.splitlines() if line.strip()] or ["nothing was said"]
+    own = [line for line in lines if line.startswith("kinelite export: ")]
+    return (own or lines)[-1].removeprefix("kinelite export: ")
 
 
 def _infer(case: Case, run: Any, facts: Facts) -> Callable[[], object]:
