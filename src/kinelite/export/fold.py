@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, fx
 from torch.utils._pytree import tree_map
 
-from kinelite.export.graph import aten, attribute, call, constant, replace, tidy, value
+from kinelite.export.graph import Node, aten, attribute, call, constant, replace, tidy, value
 
 GROWTH = 4
 """Times the size of its operands that a constant may have: tables of attention biases are made when they are needed."""
@@ -61,10 +61,12 @@ def fold_norms(module: fx.GraphModule) -> None:
 def fold_scales(module: fx.GraphModule) -> None:
     """Factors and offsets per channel behind a convolution, such as those of a norm that stood further off."""
     for node in list(module.graph.nodes):
-        conv, other = (*node.args, None, None)[:2]
+        operands: tuple[Node, ...] = (*node.args, None, None)
+        conv, other = operands[:2]
         if node.target not in (aten.mul.Tensor, aten.add.Tensor) or not isinstance(conv, fx.Node):
             continue
-        if conv.target is not aten.conv2d.default or len(conv.users) > 1 or conv.args[1].op != "get_attr":
+        kernel: Node = conv.args[1] if conv.target is aten.conv2d.default else None
+        if kernel is None or len(conv.users) > 1 or kernel.op != "get_attr":
             continue
         factor = _per_channel(module, other, value(conv).shape[1])
         if factor is None or node.kwargs:
@@ -88,7 +90,7 @@ def fold_strides(module: fx.GraphModule) -> None:
             if value(given).ndim != 4 or dim < 2 or not whole or stride[dim - 2] > 1:
                 break
             given, stride[dim - 2] = source, step
-        plain = (None, [1, 1], [0, 0], [1, 1], 1)
+        plain: tuple[Any, ...] = (None, [1, 1], [0, 0], [1, 1], 1)
         rest = (*node.args[2:], *plain[len(node.args) - 2 :])
         if given is node.args[0] or list(rest[1]) != [1, 1] or list(rest[2]) != [0, 0]:
             continue
@@ -122,7 +124,7 @@ def _per_channel(module: fx.GraphModule, given: Any, channels: int) -> Tensor | 
     return attribute(module, given).reshape(-1)
 
 
-def _fold_into(module: fx.GraphModule, conv: fx.Node, scale: Tensor, offset: Tensor) -> None:
+def _fold_into(module: fx.GraphModule, conv: Node, scale: Tensor, offset: Tensor) -> None:
     weight = attribute(module, conv.args[1])
     bias = attribute(module, conv.args[2]) if len(conv.args) > 2 and conv.args[2] is not None else 0
     weight = weight * scale.reshape(-1, *[1] * (weight.ndim - 1))

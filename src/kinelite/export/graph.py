@@ -18,6 +18,8 @@ from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 from kinelite.train.step import task_logits
 
 aten: Any = torch.ops.aten
+Node = Any
+"""A `torch.fx.Node` whose arguments are looked into: their declared type allows anything."""
 CHECKS = (aten._assert_tensor_metadata.default, aten._assert_scalar.default, aten._assert_async.msg)
 """Nodes that compute nothing."""
 SAME = (
@@ -219,7 +221,7 @@ def _writes_unclearly(graph: fx.Graph) -> bool:
 def _without_side_effects(module: fx.GraphModule) -> None:
     """Operators that overwrite as those that do not; nodes that only pass something on go."""
     order = {node: place for place, node in enumerate(module.graph.nodes)}
-    for node in list(module.graph.nodes):
+    for node in module.graph.nodes:
         target = _written(node)
         if target is not None:
             packet, overload = str(node.target).split(".")[1:]
@@ -227,6 +229,8 @@ def _without_side_effects(module: fx.GraphModule) -> None:
             node.target = getattr(getattr(aten, packet.removesuffix("_")), overload)
             for user in later:
                 user.replace_input_with(target, node)
-        elif node.target in SAME:
+    # Only now: a copy that was overwritten must not have become the original.
+    for node in list(module.graph.nodes):
+        if node.target in SAME:
             replace(node, node.args[0])
     tidy(module)

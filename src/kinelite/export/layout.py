@@ -16,7 +16,7 @@ from torch import Tensor, fx
 from torch.utils._pytree import tree_map
 
 from kinelite.export.axes import Axes, gathered, groups, swaps
-from kinelite.export.graph import aten, attribute, constant, shape_of, tidy, value
+from kinelite.export.graph import Node, aten, attribute, constant, shape_of, tidy, value
 
 VIEWS = (
     *(aten.view.default, aten.reshape.default, aten._unsafe_view.default, aten.unsqueeze.default),
@@ -63,7 +63,7 @@ class Layout:
         self.module.graph = self.graph
         tidy(self.module)
 
-    def _rule(self, node: fx.Node) -> Callable[[fx.Node], Laid | None]:
+    def _rule(self, node: Node) -> Callable[[Node], Laid | None]:
         if node.target in VIEWS:
             return self._view
         if node.target in ORDERS:
@@ -140,7 +140,7 @@ class Layout:
         laid = self.laid.get(first) if isinstance(first, fx.Node) else None
         return laid if isinstance(laid, Laid) else None
 
-    def _view(self, node: fx.Node) -> Laid | None:
+    def _view(self, node: Node) -> Laid | None:
         given = self._input(node)
         if given is None:
             return None
@@ -151,7 +151,7 @@ class Layout:
             return Laid(arranged.node, axes) if axes else self._whole(self._viewed(arranged.node, value(node).shape))
         return Laid(given.node, axes)
 
-    def _order(self, node: fx.Node) -> Laid | None:
+    def _order(self, node: Node) -> Laid | None:
         given = self._input(node)
         if given is None:
             return None
@@ -164,12 +164,12 @@ class Layout:
             order[first % rank], order[second % rank] = second % rank, first % rank
         return Laid(given.node, given.axes.permuted(order))
 
-    def _one_by_one(self, node: fx.Node) -> Laid | None:
+    def _one_by_one(self, node: Node) -> Laid | None:
         given = self._input(node)
         return given and Laid(self._call(node.target, given.node, *node.args[1:], **node.kwargs), given.axes)
 
-    def _two(self, node: fx.Node) -> Laid | None:
-        operands = [self.laid.get(a) if isinstance(a, fx.Node) else a for a in node.args]
+    def _two(self, node: Node) -> Laid | None:
+        operands: list[Any] = [self.laid.get(a) if isinstance(a, fx.Node) else a for a in node.args]
         sized = [a for a in operands if isinstance(a, Laid) and a.axes.shape == tuple(value(node).shape)]
         if not sized:
             return None
@@ -226,9 +226,10 @@ class Layout:
             return laid.node, dims[dim][0], dims
         return self._viewed(laid.node, shape), dims[dim][0], dims
 
-    def _slice(self, node: fx.Node) -> Laid | None:
+    def _slice(self, node: Node) -> Laid | None:
         given = self._input(node)
-        dim, *bounds = (*node.args[1:], *(0, None, None)[len(node.args) - 1 :])
+        rest: tuple[Any, ...] = (*node.args[1:], *(0, None, None)[len(node.args) - 1 :])
+        dim, *bounds = rest
         found = given and given.axes.moves and self._apart(given, dim % len(given.axes.dims))
         if not found:
             return None
@@ -236,7 +237,7 @@ class Layout:
         made = self._call(aten.slice.Tensor, source, axis, *bounds)
         return Laid(made, gathered(value(made).shape, dims))
 
-    def _pad(self, node: fx.Node) -> Laid | None:
+    def _pad(self, node: Node) -> Laid | None:
         given, pads = self._input(node), list(node.args[1])
         if node.target is aten.pad.default and len(node.args) > 2 and node.args[2] != "constant":
             return None
@@ -257,7 +258,7 @@ class Layout:
         made = self._call(aten.constant_pad_nd.default, source, own, fill or 0.0)
         return Laid(made, gathered(value(made).shape, dims))
 
-    def _cat(self, node: fx.Node) -> Laid | None:
+    def _cat(self, node: Node) -> Laid | None:
         parts = [self.laid[n] for n in node.args[0]]
         dim = (node.args[1] if len(node.args) > 1 else 0) % value(node).ndim
         if not parts[0].axes.moves:
@@ -273,7 +274,7 @@ class Layout:
         made = self._call(aten.cat.default, sources, axis)
         return Laid(made, gathered(value(made).shape, dims))
 
-    def _linear(self, node: fx.Node) -> Laid | None:
+    def _linear(self, node: Node) -> Laid | None:
         """A linear layer over the channels of maps is a 1x1 convolution, which wants them where they are."""
         given, weight = self._input(node), node.args[1]
         if given is None or value(given.node).ndim != 4 or not given.axes.moves or weight.op != "get_attr":
@@ -289,7 +290,7 @@ class Layout:
         axis = dims[-1][0]
         return Laid(made, gathered([*shape[:axis], value(made).shape[1], *shape[axis + 1 :]], dims))
 
-    def _matmul(self, node: fx.Node) -> Laid | None:
+    def _matmul(self, node: Node) -> Laid | None:
         """A product with a matrix that would have to be turned, as the product the other way round."""
         left, right = (self.laid[n] for n in node.args)
         rank = len(right.axes.dims)

@@ -81,7 +81,7 @@ def _sizes(length: int, kernel: int, stride: int, padding: int, up: bool, with_p
 def adaptive_avg_pool3d(video: Video, output_size: Size) -> Pooled:
     """`torch.nn.functional.adaptive_avg_pool3d`: means of windows that share out each axis."""
     frames, *size = three(output_size)
-    flat = over_frames(video, lambda x: F.adaptive_avg_pool2d(x, size))
+    flat = over_frames(video, lambda x: F.adaptive_avg_pool2d(x, (size[0], size[1])))
     length = video.shape[2]
     if frames == length:
         return flat

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, fx
 
 from kinelite.export.conv3d import conv3d
-from kinelite.export.graph import aten, in_place_of, tidy
+from kinelite.export.graph import Node, aten, in_place_of, tidy, value
 from kinelite.export.pool3d import adaptive_avg_pool3d, avg_pool3d, max_pool3d
 from kinelite.models.frames import frames_of
 
@@ -37,7 +38,7 @@ def attention(
     return torch.bmm(scores.softmax(-1), rows[2]).unflatten(0, q.shape[:-2])
 
 
-def mean(x: Tensor, dim: Sequence[int] | None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+def mean(x: Tensor, dim: Any, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """The mean of a clip as that of each frame, and then over the frames: pooling of images."""
     if x.ndim == 4 and sorted(d % 4 for d in dim or ()) == [2, 3] and not keepdim and dtype is None:
         return x.mean((2, 3), keepdim=True).flatten(1)
@@ -67,15 +68,16 @@ def conv2d(
         return F.conv2d(x, weight, bias, stride, padding, dilation, groups)
     length = x.shape[2] + 2 * padding[0] - rows + 1
     wide = F.pad(x, (0, 0, padding[0], padding[0]))
-    total = sum(wide[:, :, row : row + length] * weight[:, :, row, :, None].flatten(0, 1) for row in range(rows))
+    parts = [wide[:, :, row : row + length] * weight[:, :, row, :, None].flatten(0, 1) for row in range(rows)]
+    total = functools.reduce(torch.add, parts)
     return total if bias is None else total + bias[:, None, None]
 
 
 def avg_pool2d(
     x: Tensor,
-    kernel_size: Sequence[int],
-    stride: Sequence[int] = (),
-    padding: Sequence[int] = (0, 0),
+    kernel_size: Any,
+    stride: Any = (),
+    padding: Any = (0, 0),
     ceil_mode: bool = False,
     count_include_pad: bool = True,
     divisor_override: int | None = None,
@@ -164,6 +166,11 @@ TABLE: Substitutes = {
 def substitute(module: fx.GraphModule, table: Substitutes = TABLE) -> None:
     """Put in the place of each operator of the table what it names."""
     for node in list(module.graph.nodes):
-        if node.op == "call_function" and node.target in table:
+        if node.op == "call_function" and node.target in table and not _stays(node):
             in_place_of(module, node, table[node.target])
     tidy(module)
+
+
+def _stays(node: Node) -> bool:
+    """A convolution that mixes columns, too: most do, and each would be traced to no effect."""
+    return node.target is aten.conv2d.default and not (value(node.args[1]).shape[3] == 1 < value(node.args[1]).shape[2])
