@@ -42,6 +42,10 @@ ACTS = {
     ),
     "columns of a table": lambda x: x[0, 0, 0][:, torch.tensor([[1, 5], [0, 3], [1, 1]])],
     "numbers of a table": lambda x: x[0, 0, 0][torch.tensor([[1], [2]]), torch.tensor([[1, 5]])],
+    "spread and mean": lambda x: torch.cat(
+        [part.flatten(1) for part in (*torch.std_mean(x, dim=-1), *torch.std_mean(x, (3, 4), False, True))], 1
+    ),
+    "length of vectors": lambda x: F.normalize(x, dim=2),
     "product and sum": lambda x: torch.addcmul(x, x, x[:, :1], value=0.5) + torch.addcmul(x, x, x),
 }
 

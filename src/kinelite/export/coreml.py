@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import platform
 import shutil
 from collections.abc import Sequence
@@ -36,7 +37,7 @@ def write(
         import coremltools as ct
 
         with torch.no_grad():
-            program = torch.export.export(graph, inputs).run_decompositions({})
+            program = _without_aliases(torch.export.export(graph, inputs).run_decompositions({}))
             given, made = names(inputs, len(graph(*inputs)))
         kind = ct.precision.FLOAT32 if precision == "fp32" else ct.precision.FLOAT16
         try:
@@ -60,6 +61,9 @@ def write(
         if path.exists():
             shutil.rmtree(path)
         model.save(str(path))
+        # A temporary folder goes with it, which would be warned of later.
+        del model
+        gc.collect()
 
 
 def read_facts(path: Path) -> str:
@@ -88,6 +92,16 @@ def shape_of_input(path: Path) -> tuple[int, ...]:
     """What a package says that it takes."""
     described = _model(path).get_spec().description.input[0]
     return tuple(described.type.multiArrayType.shape)
+
+
+def _without_aliases(program: Any) -> Any:
+    """Leave out nodes that only pass a tensor on, which PyTorch writes and coremltools does not know."""
+    graph = program.graph_module.graph
+    for node in list(graph.nodes):
+        if str(node.target) == "aten.alias.default":
+            node.replace_all_uses_with(node.args[0])
+            graph.erase_node(node)
+    return program
 
 
 def _model(path: Path) -> Any:

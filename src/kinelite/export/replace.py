@@ -131,6 +131,24 @@ def index(x: Tensor, indices: Sequence[Tensor | None]) -> Tensor:
     return rows.t().unflatten(1, indices[1].shape)
 
 
+def std_mean(
+    x: Tensor, dim: Any, unbiased: bool = True, keepdim: bool = False, *, correction: float | None = None
+) -> tuple[Tensor, Tensor]:
+    """Spread and mean, by their definitions."""
+    correction = int(unbiased) if correction is None else correction
+    middle = x.mean(dim, keepdim=True)
+    count = x.numel() / middle.numel() - correction
+    std = ((x - middle) ** 2).sum(dim, keepdim=keepdim).div(count).sqrt()
+    return std, middle if keepdim else x.mean(dim)
+
+
+def vector_norm(x: Tensor, ord: float = 2, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+    """Length of vectors."""
+    if ord != 2 or dtype is not None:
+        return aten.linalg_vector_norm.default(x, ord, dim, keepdim, dtype=dtype)
+    return (x * x).sum(dim, keepdim=keepdim).sqrt()
+
+
 def addcmul(x: Tensor, left: Tensor, right: Tensor, *, value: float = 1) -> Tensor:
     """A product and a sum."""
     return x + (left * right if value == 1 else left * right * value)
@@ -159,6 +177,9 @@ TABLE: Substitutes = {
     aten.split.sizes: split,
     aten.chunk.default: chunk,
     aten.index.Tensor: index,
+    aten.std_mean.dim: std_mean,
+    aten.std_mean.correction: std_mean,
+    aten.linalg_vector_norm.default: vector_norm,
     aten.addcmul.default: addcmul,
 }
 
