@@ -2,6 +2,7 @@
 
 Example: python docs/examples/features_once.py measure motion store:stores/motion runs/motion-32 results/motion-32.jsonl
          python docs/examples/features_once.py table results/motion-32.jsonl
+         python docs/examples/features_once.py summary results/*.jsonl
          python docs/examples/features_once.py figure figure.svg results/*.jsonl
 
 One process per run, one run at a time, all ways of a seed before the next seed, so that what changes on the machine
@@ -142,6 +143,35 @@ def table(records: Path) -> None:
     print("\n".join(rows(records)))
 
 
+def summary(records: list[Path]) -> None:
+    """Print one table of several files of records, a column each."""
+    print("\n".join(summary_rows(records)))
+
+
+def summary_rows(paths: Sequence[Path]) -> list[str]:
+    """Mean and standard deviation of top-1 over seeds, mean training time and its ratio to conventional training's."""
+    lines = [f"| | {' | '.join(title(path) for path in paths)} |", "|---|" + "---|" * len(paths)]
+    found = [read(path) for path in paths]
+    for way, name in NAMES.items():
+        cells = [_cell(records[way], records["conventional"]) for records in found]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return lines
+
+
+def _cell(records: Sequence[dict[str, Any]], whole: Sequence[dict[str, Any]]) -> str:
+    top1 = [100 * record["top1"] for record in records]
+    spread = f" ± {statistics.stdev(top1):.1f}" if len(top1) > 1 else ""
+    seconds = statistics.mean(record["train_seconds"] for record in records)
+    ratio = seconds / statistics.mean(record["train_seconds"] for record in whole)
+    return f"{statistics.mean(top1):.1f}{spread} %, {seconds:.0f} s, **{ratio:.2f}**"
+
+
+def title(path: Path) -> str:
+    """'motion, 32 frames' of motion-32.jsonl."""
+    name, _, frames = path.stem.rpartition("-")
+    return f"{name}, {frames} frames"
+
+
 def figure(out: Path, records: list[Path]) -> None:
     """Draw validation accuracy against seconds of training, one panel per file of records, as SVG or PNG."""
     from matplotlib.figure import Figure
@@ -154,7 +184,7 @@ def figure(out: Path, records: list[Path]) -> None:
                 seconds, top1 = zip(*record["curve"], strict=True)
                 label = None if i else NAMES[way]
                 axes.plot(seconds, [100 * value for value in top1], color=f"C{colour}", label=label, alpha=0.8, lw=1.2)
-        axes.set(title=path.stem, xscale="log", xlabel="seconds of training", ylabel="validation top-1 (%)")
+        axes.set(title=title(path), xscale="log", xlabel="seconds of training", ylabel="validation top-1 (%)")
         axes.grid(alpha=0.3)
         if place == 1:
             axes.legend(fontsize=7, loc="lower right")
@@ -167,6 +197,6 @@ if __name__ == "__main__":
     tyro.extras.subcommand_cli_from_dict(
         {
             name: tyro.conf.configure(tyro.conf.PositionalRequiredArgs)(f)
-            for name, f in {"measure": measure, "table": table, "figure": figure}.items()
+            for name, f in {"measure": measure, "table": table, "summary": summary, "figure": figure}.items()
         }
     )

@@ -143,7 +143,7 @@ def test_models_are_names_patterns_and_the_papers_thirteen() -> None:
     assert pick(["lightweight"]) == list(LIGHTWEIGHT)
     assert len(LIGHTWEIGHT) == 13
     assert pick(["vivit_fe:vit_small_patch14_dinov2"]) == ["vivit_fe:vit_small_patch14_dinov2"]
-    with pytest.raises(UsageError, match="Nearest: x3d_xs"):
+    with pytest.raises(UsageError, match="Nearest: x3d_s, x3d_xs"):
         pick(["x3d_sx"])
 
 
