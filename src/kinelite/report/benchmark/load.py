@@ -68,6 +68,11 @@ def find_bench(paths: Iterable[str | Path]) -> Found:
     return Found(tuple(bench.values()), tuple(scores), tuple(problems), tuple(left_out))
 
 
+def holds_something(found: Found) -> bool:
+    """Whether there is a record that a page of measurements shows."""
+    return bool(found.bench or found.scores)
+
+
 def _files(path: Path, depth: int) -> list[Path]:
     if path.is_file():
         return [path] if path.suffix in (".jsonl", ".json") and path.name not in RECORDS else []
