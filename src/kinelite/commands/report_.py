@@ -56,9 +56,10 @@ def _print_benchmark(content: Content) -> dict[str, Any]:
     for text in content.problems:
         print(f"warning: {text}", file=sys.stderr)
     rows = measured.measurements(content)
-    failed = sum(row["status"] != "ok" for row in rows)
+    entries = [entry for column in content.columns for entry in column.entries.values()]
+    counts = sum(len(e.measured) for e in entries), sum(len(e.failures) for e in entries)
     print(
-        f"Read {len(rows) - failed} measurements and {failed} failures in {len(content.columns)} columns; what is not "
+        f"Read {counts[0]} measurements and {counts[1]} failures in {len(content.columns)} columns; what is not "
         "comparable stands in columns of its own."
     )
     for mode in MODES:

@@ -38,7 +38,7 @@ Scores = dict[str, dict[str, Score]]
 
 
 def set_name(data: str) -> str:
-    """'kinetics400' of 'kinetics400:/data/k400,split=2'; of sets without a name of their own the whole specification."""
+    """'kinetics400' of 'kinetics400:/data/k400,split=2'; of sets without a name of their own the whole."""
     name, _, root = data.partition(":")
     name = ALIASES.get(name.lower(), name.lower())
     return data if name in ("folder", "csv", "list", "store") and root else name

@@ -87,7 +87,7 @@ def cost_table(content: Content) -> Table | None:
 def _difference(own: float | None, quoted: float | None) -> Cell:
     if own is None or not quoted:
         return EMPTY
-    share = 100 * (own / quoted - 1)
+    share = round(100 * (own / quoted - 1), 1) + 0.0
     return Cell(f"{share:+.1f} %", share)
 
 

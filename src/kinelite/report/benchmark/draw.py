@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +16,7 @@ from kinelite.report.benchmark.labels import place_labels
 from kinelite.report.figures import INK, STYLE, clean, colour_of, to_file, to_svg
 
 MARKERS = "osv^DP*X"
-WIDTH_IN = 4.9
+WIDTH_IN = 4.5
 MAX_LEGEND = 46
 GREY = "#808890"
 """Of published figures; it stands on a light and on a dark page."""
@@ -84,9 +85,13 @@ def draw(plot: Plot) -> Drawn:
         _scales(axes, plot)
         for number, series in enumerate(plot.series):
             _draw_series(axes, plot, series, number, tips)
+        _log(axes, "x")
+        if plot.log_up:
+            _log(axes, "y")
         if plot.up:
             _draw_lines(axes, plot)
-            place_labels(figure, axes, plot_labels(plot))
+            dots = [(dot.x, dot.y) for series in plot.series for dot in series.dots.values()]
+            place_labels(figure, axes, plot_labels(plot), dots, plot.front)
         if legend:
             figure.legend(loc="outside lower left", ncols=1, frameon=False, fontsize=8, handletextpad=0.3)
         names = ", ".join(series.label for series in plot.series)
@@ -100,7 +105,6 @@ def draw(plot: Plot) -> Drawn:
 def _scales(axes: Axes, plot: Plot) -> None:
     axes.set_xlabel(plot.across)
     axes.grid(axis="x", color=INK, alpha=0.12, lw=0.6)
-    _log(axes, "x")
     if not plot.up:
         axes.set_yticks(range(len(plot.rows)), [clean(row, 26) or "" for row in plot.rows])
         axes.set_ylim(len(plot.rows) - 0.4, -0.6)
@@ -110,14 +114,15 @@ def _scales(axes: Axes, plot: Plot) -> None:
         return
     axes.set_ylabel(plot.up)
     axes.grid(axis="y", color=INK, alpha=0.12, lw=0.6)
-    if plot.log_up:
-        _log(axes, "y")
 
 
 def _log(axes: Axes, which: str) -> None:
     axis = axes.xaxis if which == "x" else axes.yaxis
+    # Labels of a wide range would run into each other.
     (axes.set_xscale if which == "x" else axes.set_yscale)("log")
-    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    low, high = (axes.get_xlim if which == "x" else axes.get_ylim)()
+    decades = math.log10(high / low)
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if decades < 2 else (1.0, 3.0) if decades < 3.5 else (1.0,)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from itertools import product
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise, product
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -17,15 +17,22 @@ GAP_PT = 5.0
 PLACES = [*product((1, -1), (0,)), *product((0,), (1, -1)), *product((1, -1), (1, -1))]
 """Directions that a name is tried in: right, left, above, below, then the corners."""
 Box = tuple[float, float, float, float]
+Place = tuple[float, float]
 
 
-def place_labels(figure: Figure, axes: Axes, points: Mapping[str, tuple[float, float]]) -> None:
-    """Write each name beside its point (in data units) where it overlaps other names, points and the edge least."""
+def place_labels(
+    figure: Figure, axes: Axes, points: Mapping[str, Place], dots: Iterable[Place], steps: Sequence[Place] = ()
+) -> None:
+    """Write each name beside its point where it overlaps other names, all ``dots``, the line of ``steps`` and the edge
+    least; in data units."""
     figure.draw_without_rendering()
     to_pt = 72 / figure.dpi
     places = {name: tuple(to_pt * v for v in axes.transData.transform(point)) for name, point in points.items()}
     edge = axes.get_window_extent()
-    taken: list[Box] = [(x - 4, y - 4, x + 4, y + 4) for x, y in places.values()]
+    drawn = [axes.transData.transform(dot) * to_pt for dot in dots]
+    taken: list[Box] = [(x - 4, y - 4, x + 4, y + 4) for x, y in drawn]
+    corners = [axes.transData.transform(step) * to_pt for step in steps]
+    taken += [box for one, two in pairwise(corners) for box in _step(one, two)]
     frame = (edge.x0 * to_pt, edge.y0 * to_pt, edge.x1 * to_pt, edge.y1 * to_pt)
     for name, (x, y) in sorted(places.items(), key=lambda item: item[1]):
         text = clean(name, 24) or ""
@@ -39,6 +46,12 @@ def place_labels(figure: Figure, axes: Axes, points: Mapping[str, tuple[float, f
             text, points[name], (dx * GAP_PT, dy * GAP_PT), textcoords="offset points", fontsize=SIZE_PT,
             ha=("center", "left", "right")[dx], va=("center", "bottom", "top")[dy], annotation_clip=False,
         )  # fmt: skip
+
+
+def _step(one: Sequence[float], two: Sequence[float]) -> list[Box]:
+    """Across, then up."""
+    (x0, y0), (x1, y1) = one, two
+    return [(x0, y0 - 1, x1, y0 + 1), (x1 - 1, min(y0, y1), x1 + 1, max(y0, y1))]
 
 
 def _box(x: float, y: float, dx: int, dy: int, width: float, height: float) -> Box:

@@ -88,7 +88,8 @@ def _memory_kinds(column: Column) -> list[tuple[str, str]]:
 def _memory_of(name: str) -> Callable[[Column, str, Iterable[str]], Cell]:
     def make(column: Column, model: str, notes: Iterable[str]) -> Cell:
         record = column.entries[model].newest
-        return number_cell(getattr(record, name), 2, notes=[n for n in notes if "batch" in n])
+        value = getattr(record, name)
+        return EMPTY if value is None else number_cell(value, 2, notes=[n for n in notes if "batch" in n])
 
     return make
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from kinelite.records import BenchRecord
 from kinelite.report.benchmark.columns import REFERENCE, Column
@@ -21,7 +22,16 @@ def make_plots(content: Content) -> list[Plot]:
     plots = [make(content, mode) for mode in MODES for make in (relative_plot, latency_plot, memory_plot)]
     plots += [convergence_plot(content), *(cost_plot(content, mode) for mode in PAPER_MODES)]
     plots += [*accuracy_plots(content), *own_plots(content)]
-    return [plot for plot in plots if plot is not None and any(series.dots for series in plot.series)]
+    return [shown for plot in plots if plot is not None and (shown := _positive(plot)).series]
+
+
+def _positive(plot: Plot) -> Plot:
+    """Without what has no place on a logarithmic axis, and without columns that are empty then."""
+    kept = [
+        replace(series, dots={m: dot for m, dot in series.dots.items() if dot.x > 0 and (dot.y > 0 or not plot.log_up)})
+        for series in plot.series
+    ]
+    return replace(plot, series=[series for series in kept if series.dots])
 
 
 def relative_plot(content: Content, mode: str) -> Plot | None:
@@ -29,7 +39,14 @@ def relative_plot(content: Content, mode: str) -> Plot | None:
     columns, quoted = content.of_mode(mode), [q for q in content.quoted if q.mode == mode]
     series = [_series(c, c.relative, lambda c, m, x: f"{x:.2f} x, {_spread(c, m)}") for c in columns]
     series += [_quoted(q, q.relative, " x") for q in quoted]
-    return _dots(f"relative-{mode}", MODES[mode], f"Latency over that of {REFERENCE}", series, columns, quoted)
+    return _dots(
+        f"relative-{mode}",
+        f"{MODES[mode]}: relative latency",
+        f"Latency over that of {REFERENCE}",
+        series,
+        columns,
+        quoted,
+    )
 
 
 def latency_plot(content: Content, mode: str) -> Plot | None:
@@ -41,7 +58,7 @@ def latency_plot(content: Content, mode: str) -> Plot | None:
         series.append(Series(column.label, dots))
     batches = {column.batch for column in columns}
     across = "Latency, ms" + (f" per {batches.pop()} clips" if len(batches) == 1 and batches != {1} else "")
-    return _dots(f"latency-{mode}", MODES[mode], across, series, columns, [])
+    return _dots(f"latency-{mode}", f"{MODES[mode]}: latency", across, series, columns, [])
 
 
 def _latency_dot(column: Column, model: str, ms: float) -> Dot:
@@ -78,8 +95,7 @@ def memory_plot(content: Content, mode: str) -> Plot | None:
     if not any(s.dots for s in series):
         return None
     series += [_quoted(q, q.memory_gib, " G of VRAM") for q in quoted]
-    plot = _dots(f"memory-{mode}", MODES[mode], "Peak memory, GiB", series, columns, quoted)
-    return plot
+    return _dots(f"memory-{mode}", f"{MODES[mode]}: peak memory", "Peak memory, GiB", series, columns, quoted)
 
 
 def _series(column: Column, value: Callable[[str], float | None], tip: Callable[[Column, str, float], str]) -> Series:
