@@ -175,37 +175,42 @@ def _front_cell(value: float, on_front: bool) -> Cell:
 
 def ratios_table(content: Content) -> Table:
     """What the paper's text says of the spread between models, beside the same of our columns."""
-    heads = [Head("Paper", True), Head("Source", True), Head("Measured"), Head("Models")]
-    rows = []
-    for record in content.published:
-        if record.mode == COST and "gmacs_over_movinet_a0_at_least" in record.figures:
-            least = float(record.figures["gmacs_over_movinet_a0_at_least"])
-            counted = gmacs(content)
-            both = record.model in counted and REFERENCE in counted
-            ours = counted[record.model] / counted[REFERENCE] if both else None
-            name = f"Operations, {record.model} over {REFERENCE}"
-            rows.append((name, [Cell(f"> {least:.0f}", least), Cell(record.source or ""), number_cell(ours, 1), EMPTY]))
-    for mode in MODES:
-        quote = content.quote(mode)
-        if quote:
-            cells = [number_cell(max(quote.relative.values())), Cell(quote.source)]
-            rows.append((f"{_slowest(mode)}, {quote.label}", [*cells, EMPTY, _ends(quote.relative)]))
-        columns = {id(q.records[m]) for q in content.quoted for m in q.records}
-        single = [r for r in content.published if r.mode == mode and r.relative_latency is not None]
-        for record in (r for r in single if id(r) not in columns):
-            cells = [number_cell(record.relative_latency), Cell(record.source or "")]
-            rows.append((f"{_slowest(mode)}, {record.device}", [*cells, EMPTY, Cell(record.model)]))
+    heads = [Head("Where"), Head("Paper", True), Head("Source", True), Head("Measured"), Head("Models")]
+    rows = [row for record in content.published if (row := _operations(content, record)) is not None]
+    for mode, title in MODES.items():
+        name = f"{title}, slowest over fastest"
+        for quote in (q for q in content.quoted if q.mode == mode and q.relative):
+            largest = number_cell(max(quote.relative.values()))
+            cells = [Cell(quote.label), largest, Cell(quote.source), EMPTY, _ends(quote.relative)]
+            rows.append((name, cells))
+        for record in _alone(content, mode):
+            cells = [Cell(record.device), number_cell(record.relative_latency), Cell(record.source or "")]
+            rows.append((name, [*cells, EMPTY, Cell(record.model)]))
         for column in content.of_mode(mode):
             values = relatives(column)
             if len(values) > 1:
-                spread = number_cell(max(values.values()) / min(values.values()))
-                rows.append((f"{_slowest(mode)}, {column.label}", [EMPTY, EMPTY, spread, _ends(values)]))
+                measured = number_cell(max(values.values()) / min(values.values()))
+                rows.append((name, [Cell(column.label), EMPTY, EMPTY, measured, _ends(values)]))
     about = "How far apart the fastest and the slowest model are, in figures of the paper's text and tables."
     return Table("ratios", "Ratios", about, heads, rows, first="Ratio")
 
 
-def _slowest(mode: str) -> str:
-    return f"{MODES[mode]}, slowest over fastest"
+def _operations(content: Content, record: BenchRecord) -> tuple[str, list[Cell]] | None:
+    least = record.figures.get("gmacs_over_movinet_a0_at_least")
+    if least is None:
+        return None
+    counted = gmacs(content)
+    both = record.model in counted and REFERENCE in counted
+    ours = counted[record.model] / counted[REFERENCE] if both else None
+    quoted = [Cell(f"> {least:g}", float(least)), Cell(record.source or "")]
+    return "Operations", [EMPTY, *quoted, number_cell(ours, 1), Cell(f"{record.model} over {REFERENCE}")]
+
+
+def _alone(content: Content, mode: str) -> list[BenchRecord]:
+    """Published relative latencies of a single model, which make no column."""
+    in_columns = {id(record) for quote in content.quoted for record in quote.records.values()}
+    found = [r for r in content.published if r.mode == mode and r.relative_latency is not None]
+    return [record for record in found if id(record) not in in_columns]
 
 
 def _ends(values: dict[str, float]) -> Cell:

@@ -18,6 +18,8 @@ from kinelite.report.figures import INK, STYLE, clean, colour_of, to_file, to_sv
 MARKERS = "osv^DP*X"
 WIDTH_IN = 4.5
 MAX_LEGEND = 46
+DODGE = 0.6
+"""Of the height of a row that the columns share."""
 GREY = "#808890"
 """Of published figures; it stands on a light and on a dark page."""
 
@@ -134,7 +136,9 @@ def _draw_series(axes: Axes, plot: Plot, series: Series, number: int, tips: list
     if series.published:
         how["mfc"] = "none"
     axes.plot([], [], label=clean(series.label, MAX_LEGEND), **how)
-    rows = {model: index for index, model in enumerate(plot.rows)}
+    # Columns lie a little apart within a row, so that none hides another.
+    apart = DODGE * (number - (len(plot.series) - 1) / 2) / len(plot.series)
+    rows = {model: index + apart for index, model in enumerate(plot.rows)}
     for model, dot in series.dots.items():
         y = dot.y if plot.up else rows[model]
         if dot.low is not None and dot.high is not None:

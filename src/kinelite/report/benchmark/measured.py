@@ -189,9 +189,14 @@ def failures_table(content: Content) -> Table | None:
                 cells = [Cell(MODES[column.mode]), Cell(column.label), number_cell(record.batch, 0)]
                 later = "yes" if entry.newest and entry.newest.created >= record.created else "no"
                 cells += [Cell(record.status, kind="bad"), Cell(record.message or "no reason given"), Cell(later)]
-                rows.append((entry.model, [*cells, Cell(record.created)]))
+                rows.append((entry.model, [*cells, Cell(minutes(record.created))]))
     about = "Attempts that gave no figure: out of memory, unsupported, failed or stopped."
     return Table("failures", "Failures", about, heads, rows) if rows else None
+
+
+def minutes(time: str) -> str:
+    """'2026-01-31 12:00 UTC' of a record's time; other text as it is."""
+    return f"{time[:10]} {time[11:16]} UTC" if time.endswith("+00:00") else time
 
 
 def columns_table(content: Content) -> Table | None:

@@ -99,7 +99,7 @@ def render(content: Content, sections: Sequence[Section], other: str = "") -> st
     entries = [entry for column in content.columns for entry in column.entries.values()]
     facts: dict[str, Any] = {
         "title": _title(content),
-        "created": now(),
+        "created": measured.minutes(now()),
         "version": version("kinelite") or "",
         "measured": sum(len(entry.measured) for entry in entries),
         "failed": sum(len(entry.failures) for entry in entries),
