@@ -70,7 +70,8 @@ def find_runs(paths: Iterable[str | Path], other: Collection[Path] = ()) -> list
     for path in given:
         found = _records_file(path, path not in other) if path.is_file() else _below(path)
         if not found and path not in other:
-            what = f"no folder with {', '.join(RECORDS)} in it" if path.is_dir() else "there is nothing of that name"
+            files = f"no folder with {', '.join(RECORDS)} in it, no .jsonl file with measurements"
+            what = files if path.is_dir() else "there is nothing of that name"
             raise UsageError(f"No run at '{path}': {what}. {_EXAMPLE}")
         for run in found:
             runs.setdefault(f"{run.path.resolve()}#{run.name if path.is_file() else ''}", run)
