@@ -96,7 +96,7 @@ def measure_now(
 def _measured_too(device: Device, models: Sequence[str], flags: RecommendFlags) -> Device:
     if device.here is None:
         raise UsageError(f"--measure measures this machine, and '{flags.device}' is not a device of it.")
-    modes = list(dict.fromkeys([flags.mode, *(["train"] if flags.train_hours is not None else [])]))
+    modes = [flags.mode, *(["train"] if flags.train_hours is not None and flags.mode != "train" else [])]
     known = {(r.model, r.mode) for r in device.records if flags.precision in (None, r.precision)}
     missing = [model for model in models if any((model, mode) not in known for mode in modes)]
     print(f"Measuring {', '.join(missing) or 'nothing: all of it was measured before'}.", flush=True)

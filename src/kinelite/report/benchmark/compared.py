@@ -68,7 +68,8 @@ def cost_table(content: Content) -> Table | None:
     base = counted.get(REFERENCE)
     heads = [Head("Parameters, M", True), Head("Parameters, M"), Head("Difference"), Head("GMACs")]
     heads += [Head(f"GMACs over {REFERENCE}"), Head("Training latency", True)]
-    models = dict.fromkeys([*(trained.relative if trained else {}), *quoted, *own, *counted])
+    ranked = list(trained.relative) if trained else []
+    models: dict[str, None] = dict.fromkeys([*ranked, *quoted, *own, *counted])
     rows = []
     for model in models:
         cells = [number_cell(quoted.get(model), 1), number_cell(own.get(model), 2)]

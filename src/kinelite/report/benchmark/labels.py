@@ -31,7 +31,7 @@ def place_labels(
     edge = axes.get_window_extent()
     drawn = [axes.transData.transform(dot) * to_pt for dot in dots]
     taken: list[Box] = [(x - 4, y - 4, x + 4, y + 4) for x, y in drawn]
-    corners = [axes.transData.transform(step) * to_pt for step in steps]
+    corners = [(float(x), float(y)) for x, y in (axes.transData.transform(step) * to_pt for step in steps)]
     taken += [box for one, two in pairwise(corners) for box in _step(one, two)]
     frame = (edge.x0 * to_pt, edge.y0 * to_pt, edge.x1 * to_pt, edge.y1 * to_pt)
     for name, (x, y) in sorted(places.items(), key=lambda item: item[1]):
@@ -48,7 +48,7 @@ def place_labels(
         )  # fmt: skip
 
 
-def _step(one: Sequence[float], two: Sequence[float]) -> list[Box]:
+def _step(one: Place, two: Place) -> list[Box]:
     """Across, then up."""
     (x0, y0), (x1, y1) = one, two
     return [(x0, y0 - 1, x1, y0 + 1), (x1 - 1, min(y0, y1), x1 + 1, max(y0, y1))]

@@ -21,7 +21,7 @@ def published_records() -> tuple[BenchRecord | EvalRecord, ...]:
     """All of them, in the order of the paper's tables."""
     text = resources.files("kinelite.report.published").joinpath(FILE).read_text("utf-8")
     rows = [json.loads(line) for line in text.splitlines()]
-    return tuple(from_dict(BenchRecord if row["kind"] == "bench" else EvalRecord, row) for row in rows)
+    return tuple(from_dict(BenchRecord, row) if row["kind"] == "bench" else from_dict(EvalRecord, row) for row in rows)
 
 
 def published_models() -> list[str]:
