@@ -100,7 +100,7 @@ def test_without_records_and_rate_only_relative_latency_is_known() -> None:
     assert found["mvit_s"].relative_latency == Figure(2.3, "published", "Koot et al. 2021, Table 2")
     verdicts = by_model(choose(list(found.values()), Request()))
     assert {m for m, v in verdicts.items() if v.chosen} == {"movinet_a0", "x3d_xs", "movinet_a2", "timesformer"}
-    limited = choose(list(found.values()), Request(max_latency_ms=50))
+    limited = choose(list(found.values()), Request(max_latency_ms=50.0))
     assert not any(verdict.chosen for verdict in limited)
     assert all("latency unknown" in verdict.reason for verdict in limited)
 

@@ -184,13 +184,13 @@ def _row(verdict: Verdict) -> dict[str, str]:
         "Model": one.model,
         "Latency": latency,
         "Memory": _text(one.memory_gib, " GiB"),
-        "Top-1": _text(one.accuracy, " %", 100),
+        "Top-1": _text(one.accuracy, " %", 100.0),
         "Training": _text(one.train_hours, " h"),
         "Why": verdict.reason,
     }
 
 
-def _text(figure: Figure | None, unit: str, factor: float = 1) -> str:
+def _text(figure: Figure | None, unit: str, factor: float = 1.0) -> str:
     if figure is None:
         return "unknown"
     marks = {"measured": "", "predicted": "~", "published": "°", "own run": "'"}

@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from kinelite.report.tables import NONE, markdown_table
+from kinelite.report.tables import NONE, Number, markdown_table
 
 
 @dataclass(frozen=True)
@@ -58,10 +58,11 @@ class Table:
 
 
 def number_cell(
-    value: float | None, digits: int = 2, unit: str = "", notes: Iterable[str] = (), kind: str = ""
+    value: Number | None, digits: int = 2, unit: str = "", notes: Iterable[str] = (), kind: str = ""
 ) -> Cell:
     """A number; a dash for None."""
-    return Cell(NONE if value is None else f"{value:.{digits}f}{unit}", value, tuple(notes), kind)
+    text = NONE if value is None else f"{value:.{digits}f}{unit}"
+    return Cell(text, None if value is None else float(value), tuple(notes), kind)
 
 
 def latency_cell(ms: float | None, notes: Iterable[str] = (), kind: str = "") -> Cell:

@@ -61,14 +61,14 @@ def over_limits(candidate: Candidate, request: Request) -> str:
     checks = [
         _check("latency", candidate.latency_ms, request.max_latency_ms, " ms"),
         _check("memory", candidate.memory_gib, request.max_memory_gib, " GiB"),
-        _check("accuracy", candidate.accuracy, request.min_accuracy, " %", 100, least=True),
+        _check("accuracy", candidate.accuracy, request.min_accuracy, " %", 100.0, least=True),
         _check("training time", candidate.train_hours, request.max_train_hours, " h"),
     ]
     return "; ".join(check for check in checks if check)
 
 
 def _check(
-    what: str, figure: Figure | None, limit: float | None, unit: str, factor: float = 1, least: bool = False
+    what: str, figure: Figure | None, limit: float | None, unit: str, factor: float = 1.0, least: bool = False
 ) -> str:
     if limit is None:
         return ""
