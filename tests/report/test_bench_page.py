@@ -20,7 +20,7 @@ from kinelite.records import append_jsonl
 from kinelite.report.benchmark.columns import make_columns
 from kinelite.report.benchmark.draw import Dot, Plot, Series, draw
 from kinelite.report.load import find_runs
-from kinelite.report.page import Pages, make_pages
+from kinelite.report.page import Pages, make_pages, page_names
 from kinelite.report.published import published_models
 
 MakeRun = Callable[..., Path]
@@ -161,12 +161,19 @@ def test_runs_and_measurements_make_two_pages_that_name_each_other(make_run: Mak
     assert "motion top-1, %, own" in text
 
 
-def test_pages_with_names_of_their_own(make_run: MakeRun, tmp_path: Path) -> None:
-    append_jsonl(tmp_path / "bench.jsonl", made("movinet_a0", "single", 12.0), sync=False)
-    assert make_pages([tmp_path / "bench.jsonl"], tmp_path / "a" / "my.html").page.name == "my.html"
-    both = make_pages([tmp_path / "bench.jsonl", make_run("sfa", 0)], tmp_path / "b" / "my.html")
-    assert both.benchmark is not None
-    assert (both.page.name, both.benchmark.name) == ("my.html", "my-benchmark.html")
+@pytest.mark.parametrize(
+    ("out", "runs", "benchmark", "names"),
+    [
+        ("out", True, False, ("out/report.html", None)),
+        ("out", False, True, ("out/benchmark.html", "out/benchmark.html")),
+        ("out", True, True, ("out/report.html", "out/benchmark.html")),
+        ("a/my.html", False, True, ("a/my.html", "a/my.html")),
+        ("a/my.html", True, True, ("a/my.html", "a/my-benchmark.html")),
+    ],
+)
+def test_names_of_pages(out: str, runs: bool, benchmark: bool, names: tuple[str, str | None]) -> None:
+    first, second = page_names(Path(out), runs, benchmark)
+    assert (first.as_posix(), second and second.as_posix()) == names
 
 
 def test_a_path_without_anything_comparable_is_a_sentence(tmp_path: Path) -> None:

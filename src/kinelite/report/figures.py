@@ -262,7 +262,11 @@ def to_svg(figure: Figure, alt: str, tips: Sequence[str] = ()) -> str:
 
     Artists whose gid is ``tip-N`` become points that a reader can ask for, with the N-th of ``tips`` as their text.
     """
-    svg = to_file(figure, "svg", alt).decode()
+    return to_inline(to_file(figure, "svg", alt).decode(), alt, tips)
+
+
+def to_inline(svg: str, alt: str, tips: Sequence[str] = ()) -> str:
+    """The content of an SVG file of ours as that element."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r' xmlns(:xlink)?="[^"]*"', "", svg, count=2)

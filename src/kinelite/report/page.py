@@ -63,7 +63,7 @@ def make_pages(paths: Iterable[str | Path], out: str | Path) -> Pages:
         raise UsageError(f"{error}{_left_out(given)}") from error
     found = find_bench(given) if measured else None
     content = make_content(found, runs) if found else None
-    page, benchmark = _names(Path(out), bool(runs), content is not None)
+    page, benchmark = page_names(Path(out), bool(runs), content is not None)
     files = []
     if runs:
         # A name from a file system may hold what UTF-8 cannot.
@@ -80,8 +80,8 @@ def _left_out(paths: Iterable[Path]) -> str:
     return f" ({'; '.join(said)})" if said else ""
 
 
-def _names(out: Path, runs: bool, benchmark: bool) -> tuple[Path, Path | None]:
-    """The first page and that of the measurements."""
+def page_names(out: Path, runs: bool, benchmark: bool) -> tuple[Path, Path | None]:
+    """Path of the first page, and of that of the measurements where there are any (see `make_report`)."""
     html = out.suffix == ".html"
     first = out if html else out / (PAGE if runs else BENCHMARK_PAGE)
     if not benchmark:

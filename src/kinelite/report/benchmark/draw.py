@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from kinelite.report.benchmark.labels import place_labels
-from kinelite.report.figures import INK, STYLE, clean, colour_of, to_file, to_svg
+from kinelite.report.figures import INK, STYLE, clean, colour_of, to_file, to_inline
 
 MARKERS = "osv^DP*X"
 WIDTH_IN = 4.5
@@ -98,10 +98,9 @@ def draw(plot: Plot) -> Drawn:
             figure.legend(loc="outside lower left", ncols=1, frameon=False, fontsize=8, handletextpad=0.3)
         names = ", ".join(series.label for series in plot.series)
         alt = f"{plot.title}: {plot.up + ' against ' if plot.up else ''}{plot.across}; {names}"
-        inline = to_svg(figure, alt, tips)
-        return Drawn(
-            plot, inline, to_file(figure, "svg", alt, facecolor="white"), to_file(figure, "png", facecolor="white")
-        )
+        svg = to_file(figure, "svg", alt)
+        on_white = svg.replace(b"<svg ", b'<svg style="background: white" ', 1)
+        return Drawn(plot, to_inline(svg.decode(), alt, tips), on_white, to_file(figure, "png", facecolor="white"))
 
 
 def _scales(axes: Axes, plot: Plot) -> None:
