@@ -76,7 +76,7 @@ def _ask(address: str, body: dict[str, Any] | None = None, method: str | None = 
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(address, data, {"Content-Type": "application/json"}, method=method)
     # Proxies are for other machines.
-    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=60) as answer:
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=300) as answer:
         return json.load(answer)["value"]
 
 
