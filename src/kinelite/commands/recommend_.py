@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -74,7 +75,7 @@ def main(args: list[str]) -> dict[str, Any]:
     found, own, problems = _read(flags)
     device = find_device(flags.device, flags.precision, found)
     for problem in problems:
-        print(f"warning: {problem}")
+        print(f"warning: {problem}", file=sys.stderr)
     if flags.measure:
         device = _measured_too(device, models, flags)
     request = replace(request, data=flags.data or _own_set(own))

@@ -55,11 +55,8 @@ def _of_torch(asked: str, precision: str | None, records: Sequence[BenchRecord])
 
 def _here(records: Sequence[BenchRecord], device: str, name: str) -> list[BenchRecord]:
     """Of the same processor with as many cores; one that does not say is taken to be."""
-    return [
-        r
-        for r in records
-        if r.device == device and _names(r) == name and r.environment.get("cores", cores()) == cores()
-    ]
+    alike = [record for record in records if record.device == device and _names(record) == name]
+    return [record for record in alike if record.environment.get("cores") in (None, cores())]
 
 
 def _names(record: BenchRecord) -> str:
