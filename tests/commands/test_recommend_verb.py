@@ -29,7 +29,7 @@ def test_a_report_of_measurements(kinelite: Any, tmp_path: Path) -> None:
         file.write('{"cut')
     done = kinelite("report", tmp_path / "bench", "--out", tmp_path / "out", "--json")
     assert done.code == 0, done.err
-    assert "a.jsonl: line 135 is damaged" in done.err
+    assert "a.jsonl: line 139 is damaged" in done.err
     assert "134 measurements and 4 failures in 11 columns" in done.out
     assert "failed: the process ended with signal 9 (killed)" in done.out
     found = done.json["benchmark"]
