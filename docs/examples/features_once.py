@@ -175,19 +175,22 @@ def title(path: Path) -> str:
 def figure(out: Path, records: list[Path]) -> None:
     """Draw validation accuracy against seconds of training, one panel per file of records, as SVG or PNG."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import NullFormatter, ScalarFormatter
 
-    drawn = Figure(figsize=(4.2 * len(records), 3.4), layout="constrained")
+    columns, lines = min(2, len(records)), -(-len(records) // 2)
+    drawn = Figure(figsize=(4.4 * columns, 3.2 * lines + 0.5), layout="constrained")
     for place, path in enumerate(records, 1):
-        axes = drawn.add_subplot(1, len(records), place)
+        axes = drawn.add_subplot(lines, columns, place)
         for colour, (way, found) in enumerate(read(path).items()):
             for i, record in enumerate(found):
                 seconds, top1 = zip(*record["curve"], strict=True)
-                label = None if i else NAMES[way]
+                label = None if i or place > 1 else NAMES[way]
                 axes.plot(seconds, [100 * value for value in top1], color=f"C{colour}", label=label, alpha=0.8, lw=1.2)
         axes.set(title=title(path), xscale="log", xlabel="seconds of training", ylabel="validation top-1 (%)")
+        axes.xaxis.set_major_formatter(ScalarFormatter())
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.grid(alpha=0.3)
-        if place == 1:
-            axes.legend(fontsize=7, loc="lower right")
+    drawn.legend(loc="outside lower center", ncols=columns, fontsize=8)
     out.parent.mkdir(parents=True, exist_ok=True)
     drawn.savefig(out, dpi=150)
     print(f"figure: {out}")

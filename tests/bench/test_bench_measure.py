@@ -18,7 +18,7 @@ from kinelite.bench.measure import FEWEST, _called, latency, measure, out_of_mem
 from kinelite.errors import UsageError
 from kinelite.models.movinet import MovinetStream
 
-SMALL = Case(model="movinet_a0", mode="single", frames=4, size=48, warmup=2, runs=4, limit_s=20)
+SMALL = Case(model="movinet_a0", mode="single", frames=4, size=48, warmup=2, runs=4, limit_s=600)
 STREAM = replace(SMALL, model="movinet_a0_stream", mode="stream")
 
 
