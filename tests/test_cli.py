@@ -25,6 +25,7 @@ from kinelite.commands.features_make import FeaturesMakeFlags
 from kinelite.commands.info_ import InfoFlags
 from kinelite.commands.plan_ import PlanFlags
 from kinelite.commands.predict_ import PredictFlags
+from kinelite.commands.recommend_ import RecommendFlags
 from kinelite.commands.report_ import ReportFlags
 from kinelite.config import TrainConfig
 from kinelite.errors import DataError, RunError, SetupError, UsageError
@@ -35,6 +36,7 @@ VERB_FLAGS = {
     "eval": EvalFlags,
     "plan": PlanFlags,
     "predict": PredictFlags,
+    "recommend": RecommendFlags,
     "report": ReportFlags,
     "data check": CheckFlags,
     "data stats": StatsFlags,
@@ -50,6 +52,7 @@ HELP = [
     ["train"],
     ["eval"],
     ["predict"],
+    ["recommend"],
     ["report"],
     ["data"],
     ["data", "check"],

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kinelite import recipes
+    from kinelite.bench.run import bench
     from kinelite.data.decode import read_clip
     from kinelite.data.sets import load_set
     from kinelite.models import create_model, list_models
@@ -30,11 +31,12 @@ _HOME = {
     "predict": "kinelite.train.api",
     "read_clip": "kinelite.data.decode",
 }
-_MODULES = ("plan", "recipes", "train")
-"""Modules that are public names themselves; `kinelite.train` and `kinelite.plan` can be called."""
+_MODULES = ("bench", "plan", "recipes", "train")
+"""Modules that are public names themselves; `kinelite.train`, `kinelite.plan` and `kinelite.bench` can be called."""
 
 __all__ = [
     "Run",
+    "bench",
     "create_model",
     "evaluate",
     "list_models",

@@ -123,18 +123,57 @@ class EvalRecord(_Record):
 
 @dataclass(frozen=True, kw_only=True)
 class BenchRecord(_Record):
-    """One measurement; ``model`` is what was measured, for an input pipeline its name."""
+    """One measurement; ``model`` is what was measured, for an input pipeline its name. None: not measured."""
 
     kind: str = "bench"
     mode: str = ""
-    """input: reading clips."""
+    """train: a training step. batch, single: inference of a batch, of one clip. decode, clip_to_label: from the file.
+    stream: one frame of a stream. input: reading clips."""
     device: str = ""
+    """cpu, cuda, mps, onnxruntime, ...; of published figures the device's name."""
+    device_name: str = ""
+    """The processor or GPU that computed."""
     precision: str = ""
+    compiled: bool = False
+    threads: int | None = None
     batch: int | None = None
+    asked_batch: int | None = None
+    """The batch that was asked for, where a smaller one had to do."""
     frames: int | None = None
     size: int | None = None
+    warmup: int | None = None
+    """Calls before those that count."""
+    runs: int | None = None
+    """Calls that count."""
+    latency_ms_mean: float | None = None
+    """Of a call: a step, a batch, a clip, a frame."""
+    latency_ms_median: float | None = None
+    latency_ms_p10: float | None = None
+    latency_ms_p90: float | None = None
+    spread: float | None = None
+    """(p90 - p10) / median."""
+    samples_ms: list[float] = field(default_factory=list)
+    """Each call that counts, in order."""
+    relative_latency: float | None = None
+    """Published figures only: latency over that of the fastest model."""
+    notes: list[str] = field(default_factory=list)
+    """What a reader has to know: a time limit that shortened the run, other load, throttling."""
+    peak_memory_gib: float | None = None
+    memory_kind: Literal["", "cuda", "rss", "vram"] = ""
+    """cuda: largest sum allocated by PyTorch. rss: resident set of the process, libraries included. vram: as a paper
+    calls it."""
+    reserved_memory_gib: float | None = None
+    """What PyTorch held of a GPU."""
+    tensors_gib: float | None = None
+    """On a CPU the largest sum of allocations by PyTorch in a call, weights included."""
+    gmacs: float | None = None
+    """Of one clip's forward pass."""
+    params_m: float | None = None
+    weights_mib: float | None = None
+    energy_j: float | None = None
+    """Per call, where the platform reports it."""
     figures: dict[str, Any] = field(default_factory=dict)
-    """What the mode measures, with units in the names."""
+    """What else the mode measures, with units in the names."""
 
 
 R = TypeVar("R", TrainRecord, EvalRecord, BenchRecord)
