@@ -26,6 +26,7 @@ from kinelite.commands.features_make import FeaturesMakeFlags
 from kinelite.commands.info_ import InfoFlags
 from kinelite.commands.plan_ import PlanFlags
 from kinelite.commands.predict_ import PredictFlags
+from kinelite.commands.recommend_ import RecommendFlags
 from kinelite.commands.report_ import ReportFlags
 from kinelite.config import TrainConfig
 from kinelite.errors import DataError, RunError, SetupError, UsageError
@@ -37,6 +38,7 @@ VERB_FLAGS = {
     "plan": PlanFlags,
     "predict": PredictFlags,
     "export": ExportFlags,
+    "recommend": RecommendFlags,
     "report": ReportFlags,
     "data check": CheckFlags,
     "data stats": StatsFlags,
@@ -53,6 +55,7 @@ HELP = [
     ["eval"],
     ["predict"],
     ["export"],
+    ["recommend"],
     ["report"],
     ["data"],
     ["data", "check"],

@@ -108,7 +108,7 @@ def test_a_wrong_command_does_not_parse(line: str, monkeypatch: pytest.MonkeyPat
 
 def test_readme_shows_every_verb() -> None:
     shown = {words[0] for words in commands((ROOT / "README.md").read_text(encoding="utf-8"))}
-    assert shown >= {"demo", "train", "eval", "predict", "report", "data", "info", "doctor"}
+    assert shown >= {"demo", "train", "eval", "predict", "recommend", "report", "data", "info", "doctor"}
 
 
 def flags_of(kind: Any, prefix: str = "--") -> set[str]:

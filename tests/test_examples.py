@@ -226,6 +226,7 @@ def test_features_once(clip_folder: Path, tmp_path: Path, capsys: pytest.Capture
     assert "SFA, features stored once" in (tmp_path / "figure.svg").read_text()
 
 
+@pytest.mark.slow  # eight processes; tests/plan/test_accuracy.py compares the same figures in the fast suite
 def test_plan_accuracy(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "cpu.jsonl"
     asked = ["--models", "vivit_fe_nano", "--batches", 1, "--frames", 8, "--size", 32]

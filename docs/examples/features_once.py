@@ -2,6 +2,7 @@
 
 Example: python docs/examples/features_once.py measure motion store:stores/motion runs/motion-32 results/motion-32.jsonl
          python docs/examples/features_once.py table results/motion-32.jsonl
+         python docs/examples/features_once.py summary results/*.jsonl
          python docs/examples/features_once.py figure figure.svg results/*.jsonl
 
 One process per run, one run at a time, all ways of a seed before the next seed, so that what changes on the machine
@@ -142,22 +143,54 @@ def table(records: Path) -> None:
     print("\n".join(rows(records)))
 
 
+def summary(records: list[Path]) -> None:
+    """Print one table of several files of records, a column each."""
+    print("\n".join(summary_rows(records)))
+
+
+def summary_rows(paths: Sequence[Path]) -> list[str]:
+    """Mean and standard deviation of top-1 over seeds, mean training time and its ratio to conventional training's."""
+    lines = [f"| | {' | '.join(title(path) for path in paths)} |", "|---|" + "---|" * len(paths)]
+    found = [read(path) for path in paths]
+    for way, name in NAMES.items():
+        cells = [_cell(records[way], records["conventional"]) for records in found]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return lines
+
+
+def _cell(records: Sequence[dict[str, Any]], whole: Sequence[dict[str, Any]]) -> str:
+    top1 = [100 * record["top1"] for record in records]
+    spread = f" ± {statistics.stdev(top1):.1f}" if len(top1) > 1 else ""
+    seconds = statistics.mean(record["train_seconds"] for record in records)
+    ratio = seconds / statistics.mean(record["train_seconds"] for record in whole)
+    return f"{statistics.mean(top1):.1f}{spread} %, {seconds:.0f} s, **{ratio:.2f}**"
+
+
+def title(path: Path) -> str:
+    """'motion, 32 frames' of motion-32.jsonl."""
+    name, _, frames = path.stem.rpartition("-")
+    return f"{name}, {frames} frames"
+
+
 def figure(out: Path, records: list[Path]) -> None:
     """Draw validation accuracy against seconds of training, one panel per file of records, as SVG or PNG."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import NullFormatter, ScalarFormatter
 
-    drawn = Figure(figsize=(4.2 * len(records), 3.4), layout="constrained")
+    columns, lines = min(2, len(records)), -(-len(records) // 2)
+    drawn = Figure(figsize=(4.4 * columns, 3.2 * lines + 0.5), layout="constrained")
     for place, path in enumerate(records, 1):
-        axes = drawn.add_subplot(1, len(records), place)
+        axes = drawn.add_subplot(lines, columns, place)
         for colour, (way, found) in enumerate(read(path).items()):
             for i, record in enumerate(found):
                 seconds, top1 = zip(*record["curve"], strict=True)
-                label = None if i else NAMES[way]
+                label = None if i or place > 1 else NAMES[way]
                 axes.plot(seconds, [100 * value for value in top1], color=f"C{colour}", label=label, alpha=0.8, lw=1.2)
-        axes.set(title=path.stem, xscale="log", xlabel="seconds of training", ylabel="validation top-1 (%)")
+        axes.set(title=title(path), xscale="log", xlabel="seconds of training", ylabel="validation top-1 (%)")
+        axes.xaxis.set_major_formatter(ScalarFormatter())
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.grid(alpha=0.3)
-        if place == 1:
-            axes.legend(fontsize=7, loc="lower right")
+    drawn.legend(loc="outside lower center", ncols=columns, fontsize=8)
     out.parent.mkdir(parents=True, exist_ok=True)
     drawn.savefig(out, dpi=150)
     print(f"figure: {out}")
@@ -167,6 +200,6 @@ if __name__ == "__main__":
     tyro.extras.subcommand_cli_from_dict(
         {
             name: tyro.conf.configure(tyro.conf.PositionalRequiredArgs)(f)
-            for name, f in {"measure": measure, "table": table, "figure": figure}.items()
+            for name, f in {"measure": measure, "table": table, "summary": summary, "figure": figure}.items()
         }
     )

@@ -25,6 +25,7 @@ VERBS = {
     "plan": "What training will take, before it runs: memory, batch, frames, hours, disk.",
     "export": "Write a model for ONNX Runtime, ExecuTorch or Core ML, checked against PyTorch.",
     "bench": "Latency, memory and cost of models on a device; how fast clips are read.",
+    "recommend": "Which model fits a budget of milliseconds, memory, accuracy, hours on a device.",
     "list": "Names of models, data sets, recipes, policies.",
     "info": "What a model is and costs; what a data set looks like.",
     "doctor": "This machine: devices, decoders, disk; what to paste into a bug report.",
@@ -33,7 +34,7 @@ VERBS = {
 
 def usage() -> str:
     """Help of the bare command."""
-    lines = "\n".join(f"  {verb:9}{text}" for verb, text in VERBS.items())
+    lines = "\n".join(f"  {verb:10}{text}" for verb, text in VERBS.items())
     return (
         f"usage: kinelite VERB ...\n\nVideo action recognition on hardware that people own.\n\n{lines}\n\n"
         "Every verb: --help with an example, --json for one JSON object as the last line of output.\n"

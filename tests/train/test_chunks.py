@@ -17,7 +17,15 @@ from kinelite.errors import UsageError
 from kinelite.models import create_model
 from kinelite.records import read_jsonl
 from kinelite.train import chunks
-from kinelite.train.chunks import bare, choose_chunk, clip_logits, encode_in_chunks, encode_piece, model_input
+from kinelite.train.chunks import (
+    bare,
+    choose_chunk,
+    choose_pass_chunk,
+    clip_logits,
+    encode_in_chunks,
+    encode_piece,
+    model_input,
+)
 from kinelite.train.mix import Mix, Piece, micro_batches
 from kinelite.train.stage import freeze, train_mode
 from kinelite.train.step import mixed_video, normalise
@@ -123,6 +131,29 @@ def test_other_models_take_clips_at_once() -> None:
 @pytest.mark.parametrize(("asked", "tubelet", "frames"), [(0, 2, 16), (0, 5, 15), (0, 64, 64), (6, 2, 6), (4, 4, 4)])
 def test_chunks_hold_whole_tubelets(asked: int, tubelet: int, frames: int) -> None:
     assert choose_chunk(asked, CPU, tubelet) == frames
+
+
+@pytest.mark.parametrize(
+    ("asked", "tubelet", "size", "frames"),
+    [
+        (0, 2, 224, 16),
+        (0, 2, 112, 64),
+        (0, 2, 64, 64),
+        (0, 5, 160, 25),
+        (6, 2, 64, 6),
+        (0, 128, 64, 128),
+        (0, 2, 448, 16),
+    ],
+)
+def test_a_pass_takes_as_many_pixels_at_a_time_as_full_frames_have(
+    asked: int, tubelet: int, size: int, frames: int
+) -> None:
+    assert choose_pass_chunk(asked, CPU, tubelet, size) == frames
+    assert asked or frames <= tubelet or frames * size**2 <= 16 * 224**2 or size > 224
+
+
+def test_a_gpu_takes_the_same_in_a_pass() -> None:
+    assert choose_pass_chunk(0, torch.device("cuda"), 2, 64) == choose_chunk(0, torch.device("cuda"), 2)
 
 
 def test_a_part_of_a_tubelet_is_refused_before_anything_runs(tmp_path: Path) -> None:

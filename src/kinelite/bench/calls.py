@@ -128,7 +128,8 @@ def _decode(case: Case, network: nn.Module, device: torch.device) -> Callable[[]
     """The clip's frames, decoded and resized: what has to happen before a model sees anything."""
     from kinelite.bench.clip import reader
 
-    return reader(case, getattr(network, "_orig_mod", network).spec)
+    spec: Any = getattr(network, "_orig_mod", network).spec
+    return reader(case, spec)
 
 
 def _clip_to_label(case: Case, network: nn.Module, device: torch.device) -> Callable[[], object]:

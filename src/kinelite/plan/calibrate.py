@@ -101,7 +101,7 @@ def _passes(planner: Planner, stage: Stage, clips: int) -> dict[str, Work]:
     stored = planner.stores(stage)
     work = replace(planner.work(stage, count, count), stored=stored)
     if stored:
-        return {"stored": work, "encode": replace(planner.work(stage, count, count), mode="inference")}
+        return {"stored": work, "encode": planner.encode_work(stage, count)}
     return {"frozen" if planner.storable(stage) else "train": work}
 
 

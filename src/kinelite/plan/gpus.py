@@ -4,8 +4,8 @@ Rates are those of the makers' data sheets and white papers (NVIDIA: Pascal, Vol
 Hopper and Blackwell), without sparsity, products of 16 bits summed in fp32, in 10^12 operations per second. ``fp32`` is
 what PyTorch computes fp32 products with here: TF32 where a card has it. Memory is what the driver shows, in GiB.
 
-They were written down from memory and not compared with those documents yet: hours that follow from them are a first
-guess, and a calibration replaces them.
+They were written down from memory; only RTX 4090 and A100 were compared with published specifications yet. Hours that
+follow from them are a first guess, and a calibration replaces them.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from kinelite.plan.step import Work, build
 from kinelite.plan.surface import Surface
 from kinelite.plan.target import Target
 from kinelite.plan.traces import Traced, Traces
-from kinelite.train.chunks import choose_chunk
+from kinelite.train.chunks import choose_pass_chunk
 from kinelite.train.features.choice import can_be_stored, choose_early, needs_pixels
 
 MOST_FRAMES, MOST_CLIPS = 1024, 1024
@@ -101,10 +101,18 @@ class Planner:
 
     def encode(self, stage: Stage) -> Traced:
         """The encoder as it fills a store: a full chunk of frames at a time, however many clips wait."""
-        frames = max(1, stage.frames or 1)
-        chunk = choose_chunk(self.config.memory.chunk_frames, torch.device(self.target.kind), self.frames_step(stage))
-        few = max(1, 2 * chunk // frames)
-        return self.traces(replace(self.work(stage, few, few), mode="inference"))
+        chunk = self._pass_chunk(stage)
+        return self.traces(self.encode_work(stage, max(1, 2 * chunk // max(1, stage.frames or 1))))
+
+    def encode_work(self, stage: Stage, clips: int) -> Work:
+        """The pass that fills a store, over so many clips."""
+        memory = replace(self.config.memory, chunk_frames=self._pass_chunk(stage))
+        work = self.work(stage, clips, clips)
+        return replace(work, mode="inference", config=replace(work.config, memory=memory))
+
+    def _pass_chunk(self, stage: Stage) -> int:
+        asked, device = self.config.memory.chunk_frames, torch.device(self.target.kind)
+        return choose_pass_chunk(asked, device, self.frames_step(stage), self.blank(stage).spec.size)
 
     def peak_bytes(self, stage: Stage, clips: int) -> float:
         """Largest peak in bytes; infinite for what cannot be built."""

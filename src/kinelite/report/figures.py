@@ -1,7 +1,7 @@
 """Figures of records as SVG text for a page: no file, no global state, colours left to the page's light or dark theme.
 
-Lines are drawn in placeholder colours which become the CSS variables ``--c0`` to ``--c7``; text and axes take
-``currentColor``.
+Lines are drawn in the colours of a light page, which become the CSS variables ``--c0`` to ``--c7``; text and axes take
+``currentColor``. Drawn into files they keep the colours of a light page.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ from kinelite.report.tables import group_runs
 
 By = Literal["epoch", "time"]
 Points = list[tuple[float, float]]
-COLOURS = 8
+PALETTE = ("#2563b0", "#c2410c", "#15803d", "#9333a8", "#0e7490", "#a16207", "#be185d", "#4b5563")
+"""Those of a light page (page.css)."""
+COLOURS = len(PALETTE)
 INK = "#0a0b0c"
 MAX_POINTS = 300
 MAX_CELL_TEXT = 12
@@ -159,8 +161,8 @@ def draw_curves(curves: Sequence[Curve], across: str, up: str) -> str:
         for curve in curves:
             x, y = zip(*curve.points, strict=True)
             mark = "o" if len(x) < 60 else ""
-            colour = _placeholder(curve.colour)
-            axes.plot(x, y, color=colour, label=_clean(curve.label), lw=1.6, marker=mark, ms=3)
+            colour = colour_of(curve.colour)
+            axes.plot(x, y, color=colour, label=clean(curve.label), lw=1.6, marker=mark, ms=3)
             _mark_stages(axes, curve)
         axes.set(xlabel=across, ylabel=up)
         axes.margins(x=0.03)
@@ -176,11 +178,11 @@ def draw_curves(curves: Sequence[Curve], across: str, up: str) -> str:
 
 
 def _mark_stages(axes: Axes, curve: Curve) -> None:
-    colour = _placeholder(curve.colour)
+    colour = colour_of(curve.colour)
     for x, name in curve.stages:
         axes.axvline(x, color=colour, lw=1, ls=":")
         where = axes.get_xaxis_transform()
-        axes.annotate(_clean(name) or "", (x, 1), (3, -2), where, "offset points", color=colour, va="top", fontsize=8)
+        axes.annotate(clean(name) or "", (x, 1), (3, -2), where, "offset points", color=colour, va="top", fontsize=8)
 
 
 def confusion_figure(record: EvalRecord, title: str) -> str:
@@ -221,12 +223,12 @@ def _name_axes(axes: Axes, classes: Sequence[str], k: int) -> None:
         axes.set_xticks([])
         axes.set_yticks([])
         return
-    names = [_clean(name, 22) or "" for name in [*classes, *map(str, range(len(classes), k))][:k]]
+    names = [clean(name, 22) or "" for name in [*classes, *map(str, range(len(classes), k))][:k]]
     axes.set_xticks(range(k), names, rotation=45, ha="right", rotation_mode="anchor", fontsize=8)
     axes.set_yticks(range(k), names, fontsize=8)
 
 
-def _clean(text: str | None, length: int = 40) -> str | None:
+def clean(text: str | None, length: int = 40) -> str | None:
     """What an XML file can hold, in one line of bounded length; a leading underscore would hide a legend entry."""
     if text is None:
         return None
@@ -237,31 +239,52 @@ def _clean(text: str | None, length: int = 40) -> str | None:
     return text if len(text) <= length else text[: length - 1] + "…"
 
 
-def _placeholder(colour: int) -> str:
-    return f"#0{colour % COLOURS}f0e1"
+def colour_of(number: int) -> str:
+    """The colour of a group of runs or of a column, as drawn."""
+    return PALETTE[number % COLOURS]
 
 
-def to_svg(figure: Figure, alt: str) -> str:
-    """The figure as an SVG element for HTML: no fixed size, no outside reference, described by ``alt``."""
-    buffer = io.StringIO()
+def to_file(figure: Figure, kind: Literal["svg", "png"], alt: str = "", **how: Any) -> bytes:
+    """The content of an image file of ``figure``, 144 dots per inch."""
+    buffer = io.BytesIO()
+    about = {"Date": None} if kind == "svg" else {"Software": None}
     with warnings.catch_warnings(), rc_context({"svg.hashsalt": alt}):
         # Text stays text, so it is the reader's browser that needs the glyph and not the font that measures it here.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         warnings.filterwarnings("ignore", message="Matplotlib currently does not support")
         warnings.filterwarnings("ignore", message="constrained_layout not applied")
-        figure.savefig(buffer, format="svg", dpi=144, metadata={"Date": None})
-    svg = buffer.getvalue()
+        figure.savefig(buffer, format=kind, dpi=144, metadata=about, **how)
+    return buffer.getvalue()
+
+
+def to_svg(figure: Figure, alt: str, tips: Sequence[str] = ()) -> str:
+    """The figure as an SVG element for HTML: no fixed size, no outside reference, described by ``alt``.
+
+    Artists whose gid is ``tip-N`` become points that a reader can ask for, with the N-th of ``tips`` as their text.
+    """
+    return to_inline(to_file(figure, "svg", alt).decode(), alt, tips)
+
+
+def to_inline(svg: str, alt: str, tips: Sequence[str] = ()) -> str:
+    """The content of an SVG file of ours as that element."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r' xmlns(:xlink)?="[^"]*"', "", svg, count=2)
     view = re.search(r'viewBox="[^"]*"', svg)
-    head = f'<svg {view.group() if view else ""} role="img" aria-label="{escape(_clean(alt, 400) or "")}">'
-    return head + _themed(svg[svg.index(">") + 1 :])
+    head = f'<svg {view.group() if view else ""} role="img" aria-label="{escape(clean(alt, 400) or "")}">'
+    return head + _themed(_with_tips(svg[svg.index(">") + 1 :], tips))
+
+
+def _with_tips(svg: str, tips: Sequence[str]) -> str:
+    def point(found: re.Match[str]) -> str:
+        return f'<g class="point"><title>{escape(tips[int(found.group(1))])}</title>'
+
+    return re.sub(r'<g id="tip-(\d+)">', point, svg)
 
 
 def _themed(svg: str) -> str:
-    for colour in range(COLOURS):
-        svg = svg.replace(_placeholder(colour), f"var(--c{colour})")
+    for number, colour in enumerate(PALETTE):
+        svg = svg.replace(colour, f"var(--c{number})")
     referenced = set(re.findall(r"#([\w-]+)", svg))
     svg = re.sub(r' id="([^"]*)"', lambda found: found.group() if found.group(1) in referenced else "", svg)
     svg = re.sub(r" font-family: [^;\"]*;", "", svg).replace(" xlink:href=", " href=")

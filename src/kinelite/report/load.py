@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -58,26 +58,33 @@ def is_run(path: str | Path) -> bool:
     return any((Path(path) / name).is_file() for name in RECORDS)
 
 
-def find_runs(paths: Iterable[str | Path]) -> list[Run]:
+def find_runs(paths: Iterable[str | Path], other: Collection[Path] = ()) -> list[Run]:
     """All runs at ``paths``: run folders, folders that hold some, and .json or .jsonl files of training records (such
     as published figures). Each run once, with a name of its own.
 
-    Raises UsageError naming what was looked for when a path leads to no run.
+    Raises UsageError naming what was looked for when a path leads to no run, those among ``other`` left out: they hold
+    records of another kind.
     """
     runs: dict[str, Run] = {}
-    for path in map(Path, paths):
-        found = _records_file(path) if path.is_file() else [load_run(p) for p in _run_folders(path, DEPTH)]
-        if not found:
-            what = f"no folder with {', '.join(RECORDS)} in it" if path.is_dir() else "there is nothing of that name"
+    given = list(map(Path, paths))
+    for path in given:
+        found = _records_file(path, path not in other) if path.is_file() else _below(path)
+        if not found and path not in other:
+            files = f"no folder with {', '.join(RECORDS)} in it, no .jsonl file with measurements"
+            what = files if path.is_dir() else "there is nothing of that name"
             raise UsageError(f"No run at '{path}': {what}. {_EXAMPLE}")
         for run in found:
             runs.setdefault(f"{run.path.resolve()}#{run.name if path.is_file() else ''}", run)
-    if not runs:
+    if not given:
         raise UsageError(f"No run was named. {_EXAMPLE}")
     return _distinct(list(runs.values()))
 
 
 _EXAMPLE = "Try: kinelite report runs/"
+
+
+def _below(path: Path) -> list[Run]:
+    return [load_run(folder) for folder in _run_folders(path, DEPTH)]
 
 
 def _run_folders(path: Path, depth: int) -> list[Path]:
@@ -89,7 +96,7 @@ def _run_folders(path: Path, depth: int) -> list[Path]:
     return [run for child in children for run in _run_folders(child, depth - 1)]
 
 
-def _records_file(path: Path) -> list[Run]:
+def _records_file(path: Path, required: bool) -> list[Run]:
     problems: list[str] = []
     if path.suffix == ".jsonl":
         rows, problems = read_jsonl(path)
@@ -98,12 +105,16 @@ def _records_file(path: Path) -> list[Run]:
         rows = loaded if isinstance(loaded, list) else [loaded]
     runs = []
     for number, row in enumerate(rows, start=1):
+        if isinstance(row, dict) and row.get("kind", "train") != "train":
+            continue
         try:
             record = from_dict(TrainRecord, row)
         except DataError as error:
             problems.append(f"{path.name}, record {number}: {error}")
             continue
         runs.append(Run(path, f"{path.stem} {number}", record, config=record.config))
+    if not runs and not required:
+        return []
     if not runs:
         raise UsageError(f"'{path}' holds no training record: {'; '.join(problems) or 'it is empty'}")
     return [replace(runs[0], problems=tuple(problems)), *runs[1:]]

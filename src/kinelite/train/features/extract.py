@@ -22,7 +22,7 @@ from kinelite.data.manifest import Manifest
 from kinelite.data.pool import Pool
 from kinelite.errors import DataError, RunError
 from kinelite.models import Factorised
-from kinelite.train.chunks import encode_in_chunks
+from kinelite.train.chunks import choose_pass_chunk, encode_in_chunks
 from kinelite.train.features.block import write_block
 from kinelite.train.features.claims import Claims
 from kinelite.train.features.key import Key
@@ -202,10 +202,11 @@ def encoder_of(
     model.to(device)
     forward: Any = torch.compile(model) if means.compile else model
     dtype = _TYPES.get(key.compute)
+    chunk = choose_pass_chunk(means.chunk_frames, device, model.tubelet, key.spec.size)
 
     def encode(frames: UInt8[Tensor, "b c t h w"]) -> Float[Tensor, "b m d"]:
         with torch.autocast(device.type, dtype, enabled=dtype is not None):
-            return encode_in_chunks(forward, frames, key.spec, device, means.chunk_frames)
+            return encode_in_chunks(forward, frames, key.spec, device, chunk)
 
     return encode
 

@@ -1,0 +1,64 @@
+"""Tables of features once are made of results/features-once: `python tests/test_features_docs.py` writes them."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+RECORDS = ROOT / "results" / "features-once"
+SETS = ("motion-32", "motion-128", "ut-interaction-32", "ut-interaction-128")
+PAGES = (ROOT / "README.md", ROOT / "docs" / "features.md")
+MARK = re.compile(r"(<!-- features-once:(\S+) -->\n).*?(<!-- /features-once -->)", re.DOTALL)
+
+
+def example() -> ModuleType:
+    """The script that measures and prints."""
+    spec = importlib.util.spec_from_file_location("features_once", ROOT / "docs" / "examples" / "features_once.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def written(text: str) -> str:
+    """A page with its tables made anew."""
+    script = example()
+
+    def block(match: re.Match[str]) -> str:
+        paths = [RECORDS / f"{name}.jsonl" for name in SETS]
+        lines = script.summary_rows(paths) if match[2] == "summary" else script.rows(RECORDS / f"{match[2]}.jsonl")
+        return match[1] + "\n".join(lines) + "\n" + match[3]
+
+    return MARK.sub(block, text)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_page_is_what_the_records_say(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert MARK.findall(text)
+    assert written(text) == text, "python tests/test_features_docs.py"
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_records_are_three_seeds_of_all_ways_on_one_machine(name: str) -> None:
+    found = example().read(RECORDS / f"{name}.jsonl")
+    assert set(found) == {"conventional", "online", "stored", "short"}
+    everything = [record for records in found.values() for record in records]
+    assert {record["status"] for record in everything} == {"ok"}
+    assert all(sorted(record["seed"] for record in records) == [0, 1, 2] for records in found.values())
+    machines = {tuple(record["environment"][key] for key in ("cpu", "cores", "torch")) for record in everything}
+    assert len(machines) == 1
+    frames = int(name.rpartition("-")[2])
+    assert {record["frames"] for record in everything} == {frames}
+    assert all(record["curve"][-1][1] == pytest.approx(record["top1"], abs=1e-3) for record in everything)
+
+
+if __name__ == "__main__":
+    for path in PAGES:
+        path.write_text(written(path.read_text(encoding="utf-8")), encoding="utf-8")
