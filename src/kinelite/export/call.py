@@ -42,8 +42,11 @@ def first_inputs(video: Float[Tensor, "b c t h w"], facts: Facts) -> Inputs:
     return (video[:, :, 0].contiguous(), *(torch.zeros(shape) for shape in facts.state))
 
 
-def called(run: Run, facts: Facts, video: Float[Tensor, "b c t h w"]) -> list[Float[Tensor, "b _"]]:
-    """Logits of each task for as many clips as the file takes; of a stream after the last frame."""
+def called(run: Run, facts: Facts, video: Float[Tensor, "b c t h w"]) -> list[Float[Tensor, "_ _"]]:
+    """Logits of each task for as many clips as the file takes; of a stream after the last frame.
+
+    Their shapes are what the file gives, right or not.
+    """
     *_, last = calls(run, facts, video)
     made = run(*last)
     return list(made[: len(made) - len(facts.state)])

@@ -39,6 +39,9 @@ def write(
         with torch.no_grad():
             program = _without_aliases(torch.export.export(graph, inputs).run_decompositions({}))
             given, made = names(inputs, len(graph(*inputs)))
+        passes = ct.PassPipeline()
+        # Tables of window biases are read by rows: what is read, once per block, is many times as large.
+        passes.set_options("common::const_elimination", {"skip_const_by_size": "100000"})
         kind = ct.precision.FLOAT32 if precision == "fp32" else ct.precision.FLOAT16
         try:
             model: Any = ct.convert(
@@ -49,6 +52,7 @@ def write(
                 compute_precision=kind,
                 minimum_deployment_target=ct.target.iOS16,
                 skip_model_load=True,
+                pass_pipeline=passes,
             )
         except (NotImplementedError, ValueError, RuntimeError) as error:
             raise Gap(f"coremltools: {' '.join(str(error).split())[:300]}") from error

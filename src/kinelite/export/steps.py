@@ -60,5 +60,10 @@ def steps(
     found = []
     for step in range(kernel):
         seen = wide[:, :, step * dilation : step * dilation + stride * count]
-        found.append(seen.unflatten(2, (count, stride))[:, :, :, :1].flatten(2, 3) if stride > 1 else seen)
+        found.append(_firsts(seen, count, stride) if stride > 1 else seen)
     return found
+
+
+def _firsts(x: Float[Tensor, "b c t h w"], count: int, stride: int) -> Float[Tensor, "b c t2 h w"]:
+    """The first frame of each stride, through five dimensions: Core ML has no more."""
+    return x.flatten(3).unflatten(2, (count, stride))[:, :, :, :1].reshape(*x.shape[:2], count, *x.shape[3:])
