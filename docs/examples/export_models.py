@@ -17,7 +17,6 @@ import sys
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
 
 import tyro
 
@@ -35,7 +34,7 @@ class Wanted:
 
     model: str
     format: str
-    precision: Literal["fp32", "fp16", "int8"]
+    precision: str
     frames: int
     size: int
 
@@ -74,7 +73,7 @@ def main(
     out: tyro.conf.Positional[Path],
     models: tuple[str, ...] = LIGHTWEIGHT,
     formats: tuple[str, ...] = FORMATS,
-    precisions: tuple[Literal["fp32", "fp16", "int8"], ...] = PRECISIONS,  # type: ignore[assignment]
+    precisions: tuple[str, ...] = PRECISIONS,
     frames: int = 16,
     size: int = 224,
 ) -> None:

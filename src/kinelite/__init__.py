@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from kinelite.bench.run import bench
     from kinelite.data.decode import read_clip
     from kinelite.data.sets import load_set
+    from kinelite.export.make import export
     from kinelite.models import create_model, list_models
     from kinelite.plan.api import plan
     from kinelite.report.page import make_report
@@ -31,14 +32,15 @@ _HOME = {
     "predict": "kinelite.train.api",
     "read_clip": "kinelite.data.decode",
 }
-_MODULES = ("bench", "plan", "recipes", "train")
-"""Modules that are public names themselves; `kinelite.train`, `kinelite.plan` and `kinelite.bench` can be called."""
+_MODULES = ("bench", "export", "plan", "recipes", "train")
+"""Modules that are public names themselves; all but `kinelite.recipes` can be called."""
 
 __all__ = [
     "Run",
     "bench",
     "create_model",
     "evaluate",
+    "export",
     "list_models",
     "load",
     "load_set",

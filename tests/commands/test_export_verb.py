@@ -55,7 +55,10 @@ def test_int8_is_calibrated_with_clips_and_compared_on_them(
 
 
 def test_what_cannot_be_meant(kinelite: Any, run_folder: Path, tmp_path: Path) -> None:
-    kinelite("export", "x3d_xss").failed(2, "No trained model at 'x3d_xss'")
+    kinelite("export", "x3d_xss").failed(2, "Unknown model or run 'x3d_xss'. Nearest: x3d_xs", "kinelite list models")
+    kinelite("export", "runs/gone").failed(2, "No trained model at 'runs/gone'")
+    kinelite("export", run_folder, "--format", "onxx").failed(2, "Unknown format 'onxx'. Nearest: onnx")
+    kinelite("export", run_folder, "--precision", "int4").failed(2, "Unknown precision 'int4'. Nearest: int8")
     kinelite("export", run_folder, "--out", "mine.pt").failed(2, "ends in .onnx")
     kinelite("export", run_folder, "--batch", "0").failed(2, "--batch 0")
     kinelite("export", run_folder, "--size", "64").failed(2, "--size")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import tyro
 
@@ -21,10 +21,10 @@ class ExportFlags:
 
     source: Annotated[str, tyro.conf.Positional]
     """Run folder, weight file, MODEL@WEIGHTS such as swin3d_t@k400, or a model's name."""
-    format: Literal["onnx", "executorch", "coreml"] = "onnx"
+    format: str = "onnx"
     """onnx: ONNX Runtime. executorch: phones, through XNNPACK. coreml: Apple's."""
-    precision: Literal["fp32", "fp16", "int8"] = "fp32"
-    """int8 by the runtime's own quantisation."""
+    precision: str = "fp32"
+    """fp32, fp16, or int8 by the runtime's own quantisation."""
     out: Path | None = None
     """The file (default: MODEL-PRECISION.onnx, .pte or .mlpackage, in the run folder or here)."""
     batch: int = 1

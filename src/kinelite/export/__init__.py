@@ -2,18 +2,22 @@
 
 ``graph`` writes a model down and ``rewrite`` gives it the operators that a runtime has: ``conv3d`` and ``pool3d``
 put volumes together from images, ``layout`` with ``axes`` removes rearrangements, ``fold`` computes what is constant.
-A format is one file, ``onnx``, ``executorch`` or ``coreml``; ``facts`` is what every file says of itself, ``verify``
-runs it before it is kept, ``make`` does all of that, and ``exported`` opens a file for predictions.
+A format is one file in ``formats``; ``facts`` is what every file says of itself, ``verify`` runs it before it is kept,
+``make`` does all of that, and ``exported`` opens a file for predictions.
 
-Importing this room imports no torch.
+Importing this room imports no torch. The room and the function of that name share ``kinelite.export``, so the room
+itself can be called.
 """
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
+import pkgutil
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from kinelite.errors import SetupError, UsageError, unknown
@@ -21,8 +25,11 @@ from kinelite.errors import SetupError, UsageError, unknown
 if TYPE_CHECKING:
     from torch import Tensor
 
-FORMATS = ("onnx", "executorch", "coreml")
-"""One file of this room each."""
+    from kinelite.export.make import Written
+    from kinelite.train.trained import Trained
+
+FORMATS = tuple(sorted(module.name for module in pkgutil.iter_modules([str(Path(__file__).parent / "formats")])))
+"""One file each."""
 PRECISIONS = ("fp32", "fp16", "int8")
 TOLERANCE = 1e-3
 """Largest difference between a logit of an fp32 file and PyTorch's."""
@@ -76,7 +83,7 @@ def find(name: str) -> Format:
     """The format of that name. Raises UsageError for an unknown one."""
     if name not in FORMATS:
         raise unknown("format", name, FORMATS, "kinelite export --help")
-    return importlib.import_module(f"{__name__}.{name}")  # type: ignore[return-value]
+    return importlib.import_module(f"{__name__}.formats.{name}")  # type: ignore[return-value]
 
 
 def ready(name: str) -> Format:
@@ -115,3 +122,14 @@ def _installed(library: str) -> bool:
 def damaged(path: Path, what: object) -> UsageError:
     """The error for a file that cannot be used."""
     return UsageError(f"{path} is damaged or no file of this kind: {what}. Write it again: kinelite export --help")
+
+
+class _Room(ModuleType):
+    def __call__(self, source: str | Path | Trained, format: str = "onnx", **more: Any) -> Written:
+        """See `kinelite.export.make.export`."""
+        from kinelite.export.make import export
+
+        return export(source, format, **more)
+
+
+sys.modules[__name__].__class__ = _Room

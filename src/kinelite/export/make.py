@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,8 @@ def trained_or_new(source: str, **built: Any) -> Trained:
         if any(value is not None for value in built.values()):
             given = ", ".join(f"--{name}" for name, value in built.items() if value is not None)
             raise UsageError(f"{given}: only for a model that is named; '{source}' says so itself.")
+        if not Path(source).exists() and get_close_matches(source, list_models()):
+            raise unknown("model or run", source, list_models(), "kinelite list models")
         return load_trained(source)
     torch.manual_seed(0)
     model: Any = create_model(source, **built)
