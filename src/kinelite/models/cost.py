@@ -47,9 +47,22 @@ def count_gmacs(model: nn.Module, spec: InputSpec) -> float:
 
     Counted on the meta device with the plain attention kernel: the counter cannot see fused ones on a CPU.
     """
+    return sum(_counted(model, spec).values()) / 2e9
+
+
+def count_layer_gmacs(model: nn.Module, spec: InputSpec) -> float:
+    """The part of `count_gmacs` that convolutions and linear layers do: what counters find that look at modules alone,
+    not at products of activations such as attention's.
+    """
+    products = (torch.ops.aten.bmm, torch.ops.aten.baddbmm)
+    return sum(flops for operator, flops in _counted(model, spec).items() if operator not in products) / 2e9
+
+
+def _counted(model: nn.Module, spec: InputSpec) -> dict[Any, int]:
+    """Floating-point operations of one clip by operator."""
     weights = {n: torch.empty_like(p, device="meta") for n, p in [*model.named_parameters(), *model.named_buffers()]}
     video = torch.empty(1, 3, spec.frames, spec.size, spec.size, device="meta")
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
         functional_call(model, weights, (video,))
-    return counter.get_total_flops() / 2e9
+    return counter.get_flop_counts()["Global"]
