@@ -44,7 +44,8 @@ def main(
             command = [sys.executable, "-m", "kinelite", "train", "frozen", "--data", f"folder:{folder}/clips"]
             command += [*flags.split(), "--frames", str(count), "--out", str(run)]
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-            record = json.loads((run / "record.json").read_text())
+            # The clips are gone afterwards, and so is the folder's name.
+            record = json.loads((run / "record.json").read_text().replace(str(Path(folder)), "drawn"))
         (out / f"{mode}-{count}.json").write_text(json.dumps(record, indent=1))
         peaks.append(record["peak_memory_gib"])
         print(f"{count:4} frames: {peaks[-1]:.3f} GiB, {peaks[-1] / peaks[0]:.3f} of the first", flush=True)
