@@ -37,7 +37,7 @@ def write(
         import coremltools as ct
 
         with torch.no_grad():
-            program = _without_aliases(torch.export.export(graph, inputs).run_decompositions({}))
+            program = _plainer(torch.export.export(graph, inputs).run_decompositions({}))
             given, made = names(inputs, len(graph(*inputs)))
         passes = ct.PassPipeline()
         # Tables of window biases are read by rows: what is read, once per block, is many times as large.
@@ -98,13 +98,16 @@ def shape_of_input(path: Path) -> tuple[int, ...]:
     return tuple(described.type.multiArrayType.shape)
 
 
-def _without_aliases(program: Any) -> Any:
-    """Leave out nodes that only pass a tensor on, which PyTorch writes and coremltools does not know."""
+def _plainer(program: Any) -> Any:
+    """What PyTorch writes and coremltools does not read: nodes that only pass a tensor on, and the stride of pooling
+    left out where it is the kernel."""
     graph = program.graph_module.graph
     for node in list(graph.nodes):
         if str(node.target) == "aten.alias.default":
             node.replace_all_uses_with(node.args[0])
             graph.erase_node(node)
+        elif str(node.target) == "aten.max_pool2d.default" and len(node.args) == 2:
+            node.args = (*node.args, node.args[1])
     return program
 
 
