@@ -125,7 +125,8 @@ def test_every_record_says_what_it_is_of_and_how_it_was_made() -> None:
 def test_every_model_was_verified_in_fp32(model: str, format: str) -> None:
     record = latest(records("verified"), "model", "device", "precision")[model, format, "fp32"]
     assert record.status == "ok"
-    assert record.figures["difference"] <= 1e-3
+    largest: Any = record.figures["largest_logit"]
+    assert record.figures["difference"] <= 1e-3 * min(1.0, largest)
 
 
 if __name__ == "__main__":

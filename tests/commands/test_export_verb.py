@@ -61,6 +61,7 @@ def test_what_cannot_be_meant(kinelite: Any, run_folder: Path, tmp_path: Path) -
     kinelite("export", run_folder, "--precision", "int4").failed(2, "Unknown precision 'int4'. Nearest: int8")
     kinelite("export", run_folder, "--out", "mine.pt").failed(2, "ends in .onnx")
     kinelite("export", run_folder, "--batch", "0").failed(2, "--batch 0")
+    kinelite("export", run_folder, "--data", "folder:gone").failed(2, "gone")
     kinelite("export", run_folder, "--size", "64").failed(2, "--size")
     kinelite("predict", tmp_path / "gone.onnx", "a.mp4").failed(2, "No file", "kinelite export")
     broken = tmp_path / "broken.onnx"
@@ -75,3 +76,17 @@ def test_a_missing_extra_is_named(kinelite: Any, run_folder: Path, exported: Pat
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnxruntime" else found(name))
     kinelite("export", run_folder).failed(3, "onnxruntime not installed", "pip install 'kinelite[onnx]'")
     kinelite("predict", exported, "a.mp4").failed(3, "pip install 'kinelite[onnx]'")
+
+
+def test_a_file_computes_where_and_as_it_was_written(kinelite: Any, clip_folder: Path, exported: Path) -> None:
+    clip = next(clip_folder.rglob("*.mp4"))
+    kinelite("predict", exported, clip, "--device", "cuda").failed(2, "--device cuda", "runs on the CPU")
+    kinelite("predict", exported, clip, "--precision", "bf16").failed(2, "--precision bf16")
+
+
+def test_clips_to_score_on_are_looked_at_before_anything_is_written(
+    kinelite: Any, run_folder: Path, clip_folder: Path, tmp_path: Path
+) -> None:
+    data = ("--out", tmp_path / "m.onnx", "--data", f"folder:{clip_folder}")
+    kinelite("export", run_folder, *data, "--on", "tset").failed(2, "has no split 'tset'")
+    assert list(tmp_path.iterdir()) == []

@@ -156,6 +156,24 @@ def test_half_precision_takes_and_gives_single(built):
     assert 1e-7 < (logits - wanted).abs().max() / wanted.abs().max() < 2e-2
 
 
+def test_casts_of_the_model_itself_become_half_too():
+    class Casts(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(6, 6)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            scores = self.linear(x).to(torch.float32).softmax(-1, dtype=torch.float32)
+            return torch.bmm(scores.flatten(0, 2), self.linear(x).flatten(0, 2).transpose(1, 2))
+
+    model, video = Casts().eval(), torch.randn(1, 3, 2, 6, 6)
+    graph = rewritten(model, (video,))
+    halved(graph)
+    (found,) = graph(video)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, model(video), rtol=1e-2, atol=1e-2)
+
+
 def test_formats_are_files_of_the_room():
     for name in FORMATS:
         assert find(name).PRECISIONS[0] == "fp32"

@@ -11,13 +11,16 @@ import pytest
 import torch
 
 from kinelite.bench.case import LIGHTWEIGHT
-from kinelite.errors import RunError, SetupError, UsageError
-from kinelite.export import FORMATS, Gap, find, format_of, ready
-from kinelite.export.clips import drawn
+from kinelite.data.manifest import Manifest
+from kinelite.errors import DataError, RunError, SetupError, UsageError
+from kinelite.export import FORMATS, Gap, find, format_of, make, ready
+from kinelite.export.clips import Clips, drawn
 from kinelite.export.exported import open_exported
 from kinelite.export.facts import Facts, from_text, golden_clip, normalised, packed, to_text
-from kinelite.export.make import export, trained_or_new
+from kinelite.export.make import export
+from kinelite.export.source import has_names, trained_or_new
 from kinelite.export.verify import Difference, compare, verify
+from kinelite.models.registry import create_model
 from kinelite.train.trained import Trained
 from kinelite.types import InputSpec
 
@@ -115,8 +118,6 @@ def test_a_file_that_differs_is_not_kept(built, runtime, tmp_path, monkeypatch):
     given, _ = trained(built, "vivit_fe_nano")
     path = tmp_path / f"wrong{find(runtime).SUFFIX}"
     path.write_bytes(b"what was here before")
-    from kinelite.export import make
-
     right = make.facts_of
     spoilt = lambda *a: replace(f := right(*a), golden_logits={"label": [v + 0.1 for v in f.golden_logits["label"]]})  # noqa: E731
     monkeypatch.setattr(make, "facts_of", spoilt)
@@ -124,6 +125,15 @@ def test_a_file_that_differs_is_not_kept(built, runtime, tmp_path, monkeypatch):
         export(given, runtime, out=path, said=lambda text: None)
     assert path.read_bytes() == b"what was here before"
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+def test_int8_that_says_nothing_is_not_kept(built, tmp_path, monkeypatch):
+    pytest.importorskip("onnxruntime")
+    right = make.facts_of
+    spoilt = lambda *a: replace(f := right(*a), golden_logits={"label": [-v for v in f.golden_logits["label"]]})  # noqa: E731
+    monkeypatch.setattr(make, "facts_of", spoilt)
+    with pytest.raises(RunError, match="another label; allowed in int8"):
+        export(trained(built, "vivit_fe_nano")[0], "onnx", "int8", tmp_path / "m.onnx", said=lambda text: None)
 
 
 @pytest.mark.parametrize("content", [b"", b"x" * 4000, None])
@@ -174,8 +184,18 @@ def test_the_comparison_sees_every_task_and_place_of_the_batch():
         assert compare(lambda video, wrong=wrong: wrong, FACTS).largest == np.inf
     shown: list[torch.Tensor] = []
     compare(lambda video: shown.append(video) or right, FACTS)
-    wanted = normalised(golden_clip(FACTS)[None], FACTS.spec)
-    np.testing.assert_allclose(shown[0].numpy(), np.concatenate([wanted, wanted]))
+    golden = torch.from_numpy(normalised(golden_clip(FACTS)[None], FACTS.spec))[0]
+    assert [[torch.equal(clip, golden) for clip in video] for video in shown] == [[True, False], [False, True]]
+
+
+def test_a_runtime_that_mixes_clips_is_seen():
+    golden = torch.from_numpy(normalised(golden_clip(FACTS)[None], FACTS.spec))[0]
+
+    def first_for_all(video: torch.Tensor) -> list[torch.Tensor]:
+        sure = 1.0 if torch.equal(video[0], golden) else 0.0
+        return [sure * torch.tensor([[1.0, 2.0]] * 2), sure * torch.tensor([[3.0, 2.0, 1.0]] * 2)]
+
+    assert compare(first_for_all, FACTS).largest == 3.0
 
 
 def test_drawn_clips_fit_the_model_and_differ():
@@ -188,8 +208,77 @@ def test_drawn_clips_fit_the_model_and_differ():
 def test_a_named_model_has_random_weights_and_a_run_takes_no_size():
     found = trained_or_new("vivit_fe_nano", frames=4, size=32, pretrained=None)
     assert (found.spec.frames, found.spec.size, len(found.tasks["label"])) == (4, 32, 400)
+    assert not has_names(found)
+    # No branch of it is idle: a new model's gains of zero would hide most of a network.
+    assert all(tensor.abs().max() > 0 for tensor in found.model.parameters())
     with pytest.raises(UsageError, match=r"--size: only for a model that is named"):
         trained_or_new("runs/mine", size=32)
+
+
+def test_weights_of_a_release_and_folders_of_a_models_name_are_no_new_models(tmp_path, monkeypatch):
+    from kinelite.export import source
+
+    monkeypatch.setattr(source, "load_trained", lambda name: f"loaded {name}")
+    for name in ("swin3d_t@k400", "hf:me/x3d_xs/model.safetensors", "https://host/x3d_xs", "runs/x3d_xs"):
+        assert trained_or_new(name) == f"loaded {name}"
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x3d_xs").mkdir()
+    assert trained_or_new("x3d_xs") == "loaded x3d_xs"
+    with pytest.raises(UsageError, match=r"Unknown model or run 'tsm_r5'\. Nearest: tsm_r50"):
+        trained_or_new("tsm_r5")
+
+
+def test_a_folder_of_someone_elses_stays(built, tmp_path):
+    mine = tmp_path / "mine.onnx"
+    mine.mkdir()
+    (mine / "letter").write_text("dear")
+    with pytest.raises(UsageError, match="a folder is there"):
+        export(trained(built, "vivit_fe_nano")[0], "onnx", out=mine, said=lambda text: None)
+    assert (mine / "letter").read_text() == "dear"
+
+
+def test_a_package_takes_the_place_of_the_one_before(tmp_path):
+    for name in ("new", "old"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "Manifest.json").write_text(name)
+    make._replace(tmp_path / "new", tmp_path / "old")
+    assert [path.name for path in tmp_path.iterdir()] == ["old"]
+    assert (tmp_path / "old" / "Manifest.json").read_text() == "new"
+
+
+def test_what_a_model_cannot_take_and_what_a_library_lacks_are_sentences(built, tmp_path, monkeypatch):
+    given, _ = trained(built, "vivit_fe_nano")
+    with pytest.raises(UsageError, match="--stream --precision fp16"):
+        export(trained(built, "movinet_a0_stream")[0], "onnx", "fp16", stream=True, said=lambda text: None)
+    monkeypatch.setattr(make, "read", lambda *a: Clips("0 clips", [], given.spec))
+    monkeypatch.setattr(make, "as_split", lambda *a: Manifest("x", {}, (), ()))
+    with pytest.raises(DataError, match="could be decoded to calibrate with"):
+        export(given, "onnx", "int8", data="folder:x", said=lambda text: None)
+
+    def broken(*a: Any) -> None:
+        raise KeyError("aten.frobnicate")
+
+    monkeypatch.setattr(make, "rewritten", broken)
+    with pytest.raises(Gap, match=r"builtins.KeyError: 'aten.frobnicate'"):
+        export(given, "onnx", out=tmp_path / "m.onnx", said=lambda text: None)
+    assert list(tmp_path.iterdir()) == []
+    wrong = replace(given, spec=InputSpec(4, 50))
+    with pytest.raises(UsageError, match="vivit_fe_nano cannot take 4 frames of 50 pixels"):
+        export(wrong, "onnx", out=tmp_path / "m.onnx", said=lambda text: None)
+
+
+def test_every_task_has_its_own_logits(runtime, tmp_path):
+    torch.manual_seed(0)
+    classes = {"verb": 3, "noun": 5}
+    model: Any = create_model("vivit_fe_nano", frames=4, size=64, heads=classes).eval()
+    tasks = {task: tuple(f"{task}{number}" for number in range(count)) for task, count in classes.items()}
+    given = Trained(model, model.spec, tasks, "vivit_fe_nano", Path("weights"), Path())
+    made = export(given, runtime, out=tmp_path / f"two{find(runtime).SUFFIX}", said=lambda text: None)
+    video = torch.randn(1, 3, 4, 64, 64)
+    with torch.no_grad():
+        found, wanted = open_exported(made.path).model(video), model(video)
+    assert list(found) == ["verb", "noun"]
+    torch.testing.assert_close(found, dict(wanted), rtol=1e-3, atol=1e-4)
 
 
 def test_coreml_is_checked_for_its_structure_elsewhere_than_on_a_mac(built, tmp_path):
@@ -198,7 +287,10 @@ def test_coreml_is_checked_for_its_structure_elsewhere_than_on_a_mac(built, tmp_
         pytest.skip(reason)
     given, video = trained(built, "vivit_fe_nano")
     made = export(given, "coreml", out=tmp_path / "m.mlpackage", said=lambda text: None)
-    assert coreml.shape_of_input(made.path) == tuple(video.shape)
+    assert made.facts.spec.frames == video.shape[2]
+    coreml.check(made.path, made.facts)
+    with pytest.raises(UsageError, match=r"it takes \(1, 3, 4, 64, 64\) and gives 1 outputs"):
+        coreml.check(made.path, replace(made.facts, batch=2))
     assert from_text(coreml.read_facts(made.path), made.path) == made.facts
     assert format_of(made.path) == "coreml"
     if made.difference.largest is None:

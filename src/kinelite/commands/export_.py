@@ -51,9 +51,13 @@ def main(args: list[str]) -> dict[str, Any]:
     from kinelite.export import Gap, ready
 
     ready(flags.format)
-    from kinelite.export.make import export, trained_or_new
+    from kinelite.export.accuracy import accuracies, to_score
+    from kinelite.export.make import export
+    from kinelite.export.source import has_names, trained_or_new
 
     trained = trained_or_new(flags.source, frames=flags.frames, size=flags.size, pretrained=flags.pretrained)
+    # Without names of classes a model can be calibrated with a set, but not scored on it.
+    scored = to_score(trained, flags.data, flags.on) if flags.data and has_names(trained) else None
     try:
         made = export(
             trained, flags.format, flags.precision, flags.out, batch=flags.batch, stream=flags.stream, data=flags.data
@@ -70,11 +74,10 @@ def main(args: list[str]) -> dict[str, Any]:
         "size_mib": made.size_mib,
         "seconds": made.seconds,
     }
-    print(f"Verified against PyTorch: {made.difference}.")
-    if flags.data is not None and made.difference.largest is not None:
-        from kinelite.export.accuracy import accuracies
-
-        before, after, clips = accuracies(trained, made.path, flags.data, flags.on)
+    verdict = "Verified against PyTorch" if made.difference.largest is not None else "Not verified"
+    print(f"{verdict}: {made.difference}.")
+    if scored is not None and made.difference.largest is not None:
+        before, after, clips = accuracies(trained, made.path, scored)
         print(f"Top-1 on {clips} clips of {flags.data} ({flags.on}): PyTorch {before:.1%}, this file {after:.1%}.")
         result |= {"top1_before": before, "top1": after, "clips": clips}
     next_command = f"kinelite predict {made.path} CLIP..." if made.difference.largest is not None else "run it on a Mac"

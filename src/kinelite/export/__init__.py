@@ -25,6 +25,7 @@ from kinelite.errors import SetupError, UsageError, unknown
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from kinelite.export.facts import Facts
     from kinelite.export.make import Written
     from kinelite.train.trained import Trained
 
@@ -79,6 +80,15 @@ class Format(Protocol):
         ...
 
 
+@runtime_checkable
+class Checked(Protocol):
+    """A format whose runtime other systems have, so that its files are kept by what they say of themselves."""
+
+    def check(self, path: Path, facts: Facts) -> None:
+        """Raises UsageError for a file that does not take and give what its header says."""
+        ...
+
+
 def find(name: str) -> Format:
     """The format of that name. Raises UsageError for an unknown one."""
     if name not in FORMATS:
@@ -96,7 +106,7 @@ def ready(name: str) -> Format:
 
 def format_of(path: str | Path) -> str | None:
     """The format that a file's name stands for, None for other files."""
-    return next((name for name in FORMATS if str(path).endswith(find(name).SUFFIX)), None)
+    return next((name for name in FORMATS if Path(path).name.endswith(find(name).SUFFIX)), None)
 
 
 def names(inputs: Inputs, outputs: int) -> tuple[list[str], list[str]]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from kinelite.config import SplitConfig
+from kinelite.data.manifest import Manifest
 from kinelite.data.sets import load_set
 from kinelite.errors import DataError
 from kinelite.export.exported import open_exported
@@ -15,18 +16,30 @@ from kinelite.train.evaluate import Scores, score
 from kinelite.train.trained import Trained
 
 
-def accuracies(trained: Trained, path: Path, data: str, on: str = "val") -> tuple[float, float, int]:
+def as_split(trained: Trained, data: str) -> Manifest:
+    """A set, split as the run had split it, where there is a run."""
+    config = saved_config(trained)
+    return load_set(data, config.split if config else SplitConfig())
+
+
+def to_score(trained: Trained, data: str, on: str = "val") -> Manifest:
+    """Clips of a split with the class numbers of the model.
+
+    Raises UsageError for a split that the set does not have, DataError for labels that the model does not know.
+    """
+    return in_order_of(trained, choose_split(as_split(trained, data), on))
+
+
+def accuracies(trained: Trained, path: Path, clips: Manifest) -> tuple[float, float, int]:
     """Share of clips whose label of the first task is right, in PyTorch and in a file, and their number.
 
-    The split is that of the run, where it is known. Raises DataError when no clip can be scored.
+    Raises DataError when no clip can be scored.
     """
-    config = saved_config(trained)
-    manifest = in_order_of(trained, choose_split(load_set(data, config.split if config else SplitConfig()), on))
     found = []
     for model in (trained, open_exported(path)):
-        scores = score(model.model, manifest, trained.spec, torch.device("cpu"), batch=8)
+        scores = score(model.model, clips, trained.spec, torch.device("cpu"), batch=8)
         if not scores.indices:
-            raise DataError(f"No clip of {data} ({on}) could be scored.")
+            raise DataError(f"No clip of {clips.name} could be scored. {path} is written.")
         found.append(_right(scores))
     return found[0], found[1], len(scores.indices)
 

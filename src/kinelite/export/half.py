@@ -21,7 +21,8 @@ def halved(graph: fx.GraphModule) -> None:
             node.replace_all_uses_with(cast, delete_user_cb=lambda user, own=cast: user is not own)
         elif node.op == "output":
             node.args = tree_map(lambda n, at=node: _single(n, at) if isinstance(n, fx.Node) else n, node.args)
-        elif node.op == "call_function" and node.target is not aten.to.dtype:
+        elif node.op == "call_function":
+            # Casts to single precision that a model makes itself are to half, too: its weights are.
             node.args, node.kwargs = tree_map(
                 lambda a: torch.float16 if a is torch.float32 else a, (node.args, node.kwargs)
             )

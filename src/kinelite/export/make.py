@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from kinelite.errors import UsageError, unknown
-from kinelite.export import Format, ready
+from kinelite.errors import KINELITE_ERRORS, DataError, UsageError, unknown
+from kinelite.export import Format, Gap, ready
+from kinelite.export.accuracy import as_split
 from kinelite.export.call import Step, calls, first_inputs, stepping
 from kinelite.export.clips import CALIBRATION, Clips, drawn, read
 from kinelite.export.facts import Facts, golden_clip, normalised, packed, to_text
 from kinelite.export.rewrite import rewritten
+from kinelite.export.source import label, trained_or_new
 from kinelite.export.verify import Difference, verify
 from kinelite.models.cost import count_gmacs
-from kinelite.models.registry import create_model, list_models
 from kinelite.records import explained, version
 from kinelite.train.step import task_logits
-from kinelite.train.trained import Trained, load_trained
-from kinelite.types import InputSpec
+from kinelite.train.trained import Trained
 
 
 @dataclass(frozen=True)
@@ -81,46 +81,26 @@ def export(
     said(
         f"{trained.name} from {label(trained)}: {spec.frames} frames of {spec.size} pixels, batch {batch}, {precision}"
     )
-    clips = calibration(spec, data, said) if precision == "int8" else None
+    path = place_of(Path(out) if out is not None else default_path(trained, chosen, precision), format, chosen.SUFFIX)
+    clips = calibration(trained, data, said) if precision == "int8" else None
     state = stepping(trained.model, trained.name).start(batch) if stream else ()
+    if state and precision != "fp32":
+        raise UsageError(
+            f"--stream --precision {precision}: a stream adds up what it has seen, which fp32 alone can hold."
+        )
     facts = facts_of(trained, precision, batch, tuple(tuple(part.shape) for part in state), clips)
-    path = Path(out) if out is not None else default_path(trained, chosen, precision)
-    if not path.name.endswith(chosen.SUFFIX):
-        raise UsageError(f"--out {path}: a file of the format {format} ends in {chosen.SUFFIX}.")
-    partial = path.with_name(f".{path.name.removesuffix(chosen.SUFFIX)}.partial{chosen.SUFFIX}")
     with explained(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
+    # Of this process: two exports to one place must not write into each other's file.
+    partial = path.with_name(f".{path.name.removesuffix(chosen.SUFFIX)}.{os.getpid()}.partial{chosen.SUFFIX}")
     try:
-        with explained(path.parent):
+        with explained(path.parent), _gaps():
             _write(chosen, trained.model, facts, partial, clips)
-        difference = verify(format, partial)
+        difference = verify(format, partial, shown=path)
         _replace(partial, path)
     finally:
         _remove(partial)
     return Written(path, format, facts, difference, size_mib(path), time.perf_counter() - began)
-
-
-def trained_or_new(source: str, **built: Any) -> Trained:
-    """A trained model, or one that is named, with random weights unless ``built`` has ``pretrained``."""
-    named = source in list_models() or (":" in source and source.partition(":")[0] in ("vivit_fe", "vtn"))
-    if not named:
-        if any(value is not None for value in built.values()):
-            given = ", ".join(f"--{name}" for name, value in built.items() if value is not None)
-            raise UsageError(f"{given}: only for a model that is named; '{source}' says so itself.")
-        if not Path(source).exists() and get_close_matches(source, list_models()):
-            raise unknown("model or run", source, list_models(), "kinelite list models")
-        return load_trained(source)
-    torch.manual_seed(0)
-    model: Any = create_model(source, **built)
-    pretrained = built.get("pretrained")
-    tasks = {task: tuple(map(str, range(linear.out_features))) for task, linear in model.head.items()}
-    kind = Path("random weights" if pretrained in (None, False) else str(pretrained))
-    return Trained(model.eval(), model.spec, tasks, source, kind, Path())
-
-
-def label(trained: Trained) -> str:
-    """Where weights come from, as a file says it: without the folders of this machine."""
-    return str(trained.source) if trained.folder == Path() else f"{trained.folder.name}/{trained.source.name}"
 
 
 def facts_of(
@@ -133,8 +113,12 @@ def facts_of(
     """What the file will say, with the logits of PyTorch for a drawn clip."""
     golden = drawn(trained.spec, 1, seed=1).pixels[0]
     model: Any = trained.model
-    with torch.no_grad():
-        logits = task_logits(model(torch.from_numpy(normalised(golden[None], trained.spec))))
+    try:
+        with torch.no_grad():
+            logits = task_logits(model(torch.from_numpy(normalised(golden[None], trained.spec))))
+    except (RuntimeError, ValueError, IndexError) as error:
+        asked = f"{trained.spec.frames} frames of {trained.spec.size} pixels"
+        raise UsageError(f"{trained.name} cannot take {asked}: {_line(error)}") from error
     named = zip(trained.tasks, logits, strict=True)
     return Facts(
         model=trained.name,
@@ -153,16 +137,25 @@ def facts_of(
     )
 
 
-def calibration(spec: InputSpec, data: str | None, said: Callable[[str], None]) -> Clips:
-    """Clips whose activations give the ranges of int8."""
+def calibration(trained: Trained, data: str | None, said: Callable[[str], None]) -> Clips:
+    """Clips whose activations give the ranges of int8: of the run's own training split. Raises DataError."""
     if data is None:
         said("int8: ranges from drawn clips; --data SPEC takes them from your own")
-        return drawn(spec, CALIBRATION, seed=2)
-    from kinelite.config import SplitConfig
-    from kinelite.data.sets import load_set
+        return drawn(trained.spec, CALIBRATION, seed=2)
+    manifest = as_split(trained, data)
+    clips = read(manifest.only("train") if manifest.only("train").rows else manifest, trained.spec, CALIBRATION)
+    if not clips.pixels:
+        raise DataError(f"No clip of {data} could be decoded to calibrate with. See: kinelite data check {data}")
+    return clips
 
-    manifest = load_set(data, SplitConfig())
-    return read(manifest.only("train") if manifest.only("train").rows else manifest, spec, CALIBRATION)
+
+def place_of(path: Path, format: str, suffix: str) -> Path:
+    """``path``, if a file of the format may be put there. Raises UsageError."""
+    if not path.name.endswith(suffix):
+        raise UsageError(f"--out {path}: a file of the format {format} ends in {suffix}.")
+    if path.is_dir() and not (path / "Manifest.json").is_file():
+        raise UsageError(f"--out {path}: a folder is there that no export wrote. Name another place.")
+    return path
 
 
 def default_path(trained: Trained, chosen: Format, precision: str) -> Path:
@@ -184,11 +177,31 @@ def _write(chosen: Format, model: nn.Module, facts: Facts, path: Path, clips: Cl
     chosen.write(graph, inputs, path, to_text(facts), facts.precision, shown)
 
 
+@contextlib.contextmanager
+def _gaps() -> Iterator[None]:
+    """What a library raises while it writes is what it lacks; five libraries have no common class for that."""
+    try:
+        yield
+    except (*KINELITE_ERRORS, Gap, OSError, MemoryError):
+        raise
+    except Exception as error:
+        raise Gap(f"{type(error).__module__.partition('.')[0]}.{type(error).__name__}: {_line(error)}") from error
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__
+
+
 def _replace(partial: Path, path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
+    """Put a file or a package in the place of what was there, which is gone only then."""
     with explained(path.parent):
+        if not path.is_dir():
+            os.replace(partial, path)
+            return
+        aside = path.with_name(f".{path.name}.{os.getpid()}.old")
+        os.replace(path, aside)
         os.replace(partial, path)
+        shutil.rmtree(aside)
 
 
 def _remove(path: Path) -> None:

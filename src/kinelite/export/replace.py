@@ -34,6 +34,7 @@ def attention(
     rows = [x.flatten(0, -3) for x in (q, k, v)]
     scores = torch.bmm(rows[0] * (q.shape[-1] ** -0.5 if scale is None else scale), rows[1].transpose(1, 2))
     if attn_mask is not None:
+        assert attn_mask.is_floating_point(), "a mask of scores, not of places, in all models here"
         scores = (scores.unflatten(0, q.shape[:-2]) + attn_mask).flatten(0, -3)
     return torch.bmm(scores.softmax(-1), rows[2]).unflatten(0, q.shape[:-2])
 

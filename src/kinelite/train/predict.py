@@ -83,6 +83,9 @@ def _opened(run: str | Path) -> Trained:
 def _placed(trained: Trained, device: str, precision: str) -> tuple[Any, torch.device]:
     """The model where it computes; an exported file computes where its runtime does, as it was written."""
     if not list(trained.model.parameters()):
+        if device not in ("auto", "cpu") or precision != "auto":
+            given = f"--device {device}" if device not in ("auto", "cpu") else f"--precision {precision}"
+            raise UsageError(f"{given}: {trained.source} runs on the CPU, in the precision that it was written in.")
         return trained.model, torch.device("cpu")
     placement = place(device, precision)
     fabric = make_fabric(placement)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kinelite.export import Gap, Inputs, Run, damaged, lacking, names
-from kinelite.export.facts import KEY
+from kinelite.export.facts import KEY, Facts
 from kinelite.export.quiet import quietly
 
 if TYPE_CHECKING:
@@ -75,6 +75,17 @@ def read_facts(path: Path) -> str:
     return str(_model(path).user_defined_metadata.get(KEY, ""))
 
 
+def check(path: Path, facts: Facts) -> None:
+    """Compare what a package says that it takes and gives with its header. Raises UsageError."""
+    described = _model(path).get_spec().description
+    size = facts.spec.size
+    video = (facts.batch, 3, size, size) if facts.state else (facts.batch, 3, facts.spec.frames, size, size)
+    taken = tuple(described.input[0].type.multiArrayType.shape)
+    given = len(described.output) - len(facts.state)
+    if taken != video or given != len(facts.tasks):
+        raise damaged(path, f"it takes {taken} and gives {given} outputs, not {video} and {len(facts.tasks)}")
+
+
 def open(path: Path, threads: int | None = None) -> Run:
     """The package in Core ML. Raises `Gap` on any other system than Apple's."""
     if platform.system() != "Darwin":
@@ -90,12 +101,6 @@ def open(path: Path, threads: int | None = None) -> Run:
         return [torch.from_numpy(found[name]) for name in made]
 
     return run
-
-
-def shape_of_input(path: Path) -> tuple[int, ...]:
-    """What a package says that it takes."""
-    described = _model(path).get_spec().description.input[0]
-    return tuple(described.type.multiArrayType.shape)
 
 
 def _plainer(program: Any) -> Any:

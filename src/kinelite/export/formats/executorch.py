@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kinelite.errors import RunError
 from kinelite.export import Gap, Inputs, Run, damaged, lacking
 from kinelite.export.facts import KEY
 from kinelite.export.quiet import quietly
@@ -62,8 +63,10 @@ def read_facts(path: Path) -> str:
     program = _program(path)
     if KEY not in program.method_names:
         return ""
-    found = program.load_method(KEY).execute([])
-    return str(found[0])
+    try:
+        return str(program.load_method(KEY).execute([])[0])
+    except RuntimeError as error:
+        raise damaged(path, str(error).splitlines()[0]) from error
 
 
 def open(path: Path, threads: int | None = None) -> Run:
@@ -79,7 +82,10 @@ def open(path: Path, threads: int | None = None) -> Run:
         raise Gap(f"ExecuTorch cannot load it: {error}") from error
 
     def run(*inputs: Tensor) -> Sequence[Tensor]:
-        return method.execute([tensor.contiguous() for tensor in inputs])
+        try:
+            return method.execute([tensor.contiguous() for tensor in inputs])
+        except RuntimeError as error:
+            raise RunError(f"ExecuTorch cannot run {path}: {str(error).splitlines()[0]}") from error
 
     return run
 

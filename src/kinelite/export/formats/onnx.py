@@ -77,7 +77,11 @@ def open(path: Path, threads: int | None = None) -> Run:
     try:
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its exceptions have no common public class
-        raise damaged(path, str(error).splitlines()[0]) from error
+        said = str(error).splitlines()[0]
+        # The file was read, and its header with it, so what is missing is the runtime's.
+        if any(word in said for word in ("NOT_IMPLEMENTED", "INVALID_GRAPH", "Type Error", "Type parameter")):
+            raise Gap(f"ONNX Runtime cannot load it: {said}") from error
+        raise damaged(path, said) from error
 
     given = [entry.name for entry in session.get_inputs()]
 
