@@ -61,7 +61,7 @@ def test_what_cannot_be_meant(kinelite: Any, run_folder: Path, tmp_path: Path) -
     kinelite("export", run_folder, "--precision", "int4").failed(2, "Unknown precision 'int4'. Nearest: int8")
     kinelite("export", run_folder, "--out", "mine.pt").failed(2, "ends in .onnx")
     kinelite("export", run_folder, "--batch", "0").failed(2, "--batch 0")
-    kinelite("export", run_folder, "--data", "folder:gone").failed(2, "gone")
+    kinelite("export", run_folder, "--data", "folder:gone").failed(4, "no folder gone")
     kinelite("export", run_folder, "--size", "64").failed(2, "--size")
     kinelite("predict", tmp_path / "gone.onnx", "a.mp4").failed(2, "No file", "kinelite export")
     broken = tmp_path / "broken.onnx"

@@ -215,15 +215,16 @@ def test_a_named_model_has_random_weights_and_a_run_takes_no_size():
         trained_or_new("runs/mine", size=32)
 
 
-def test_weights_of_a_release_and_folders_of_a_models_name_are_no_new_models(tmp_path, monkeypatch):
+def test_weights_of_a_release_and_folders_of_a_models_name_are_no_new_models(built, tmp_path, monkeypatch):
     from kinelite.export import source
 
-    monkeypatch.setattr(source, "load_trained", lambda name: f"loaded {name}")
+    given, _ = trained(built, "vivit_fe_nano")
+    monkeypatch.setattr(source, "load_trained", lambda name: replace(given, name=f"loaded {name}"))
     for name in ("swin3d_t@k400", "hf:me/x3d_xs/model.safetensors", "https://host/x3d_xs", "runs/x3d_xs"):
-        assert trained_or_new(name) == f"loaded {name}"
+        assert trained_or_new(name).name == f"loaded {name}"
     monkeypatch.chdir(tmp_path)
     (tmp_path / "x3d_xs").mkdir()
-    assert trained_or_new("x3d_xs") == "loaded x3d_xs"
+    assert trained_or_new("x3d_xs").name == "loaded x3d_xs"
     with pytest.raises(UsageError, match=r"Unknown model or run 'tsm_r5'\. Nearest: tsm_r50"):
         trained_or_new("tsm_r5")
 
@@ -251,7 +252,7 @@ def test_what_a_model_cannot_take_and_what_a_library_lacks_are_sentences(built, 
     with pytest.raises(UsageError, match="--stream --precision fp16"):
         export(trained(built, "movinet_a0_stream")[0], "onnx", "fp16", stream=True, said=lambda text: None)
     monkeypatch.setattr(make, "read", lambda *a: Clips("0 clips", [], given.spec))
-    monkeypatch.setattr(make, "as_split", lambda *a: Manifest("x", {}, (), ()))
+    monkeypatch.setattr(make, "as_split", lambda *a: Manifest("x", {}, ()))
     with pytest.raises(DataError, match="could be decoded to calibrate with"):
         export(given, "onnx", "int8", data="folder:x", said=lambda text: None)
 

@@ -27,7 +27,7 @@ def trained_or_new(source: str, **built: Any) -> Trained:
         if any(value is not None for value in built.values()):
             given = ", ".join(f"--{name}" for name, value in built.items() if value is not None)
             raise UsageError(f"{given}: only for a model that is named; '{source}' says so itself.")
-        plain = "@" not in source and ":" not in source and not Path(source).exists()
+        plain = not any(mark in source for mark in "@:/\\") and not Path(source).exists()
         if plain and get_close_matches(source, list_models()):
             raise unknown("model or run", source, list_models(), "kinelite list models")
         return load_trained(source)
