@@ -17,14 +17,16 @@ MARK = re.compile(r"(<!-- results:bench (\S+) -->\n).*?(<!-- /results:bench -->)
 MODES, PRECISIONS = ("train", "batch", "single"), ("fp32", "bf16")
 MODELS = (*LIGHTWEIGHT, "vivit_fe_b")
 FIRST = "movinet_a0"
+FILES = ("epyc-2-cores", "epyc-2-cores-again")
+"""One run each on the same machine."""
 Key = tuple[str, str, str]
 
 
 def runs() -> list[dict[Key, BenchRecord]]:
     """Of each file model, mode, precision -> its record."""
     found = []
-    for path in sorted(RECORDS.glob("*.jsonl")):
-        rows, problems = read_jsonl(path)
+    for name in FILES:
+        rows, problems = read_jsonl(RECORDS / f"{name}.jsonl")
         assert not problems
         records = [from_dict(BenchRecord, row) for row in rows]
         found.append({(r.model, r.mode or "", r.precision or ""): r for r in records})
@@ -36,6 +38,11 @@ def median(run: dict[Key, BenchRecord], key: Key) -> float | None:
     return run[key].latency_ms_median if key in run else None
 
 
+def rounded(value: float | None) -> str:
+    assert value is not None
+    return f"{value:.0f}" if value >= 100 else f"{value:.1f}"
+
+
 def latency() -> str:
     """Median milliseconds of a call of each model, mode and precision, and the peak of a training step's memory."""
     first, *_ = runs()
@@ -44,7 +51,7 @@ def latency() -> str:
     lines = [f"| model | GMACs | {' | '.join(head)} | memory, train fp32 |", "|---" * (len(columns) + 3) + "|"]
     for model in MODELS:
         cells = [f"`{model}`", f"{first[model, 'single', 'fp32'].gmacs:.4g}"]
-        cells += [f"{median(first, (model, *column)):.0f}" for column in columns]
+        cells += [rounded(median(first, (model, *column))) for column in columns]
         cells += [f"{first[model, 'train', 'fp32'].tensors_gib:.2f} GiB"]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)

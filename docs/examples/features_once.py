@@ -51,6 +51,7 @@ def measure(
     long: int = 6,
     stored: int = 12,
     views: int = 2,
+    short_views: int | None = None,
     every: int = 4,
     seeds: int = 3,
     pretrained: str | None = None,
@@ -69,6 +70,7 @@ def measure(
         long: of stage 2 online.
         stored: of stage 2 on stored features, where an epoch costs almost nothing.
         views: stored of each training clip.
+        short_views: the same behind the short stage 1, whose budget is half as large (None: ``views``).
         every: epochs between the evaluations that draw the curve; they are not part of the training time.
         seeds: how many.
         pretrained: image weights.
@@ -76,12 +78,12 @@ def measure(
     common = [*SETTINGS[settings].split(), "--frames", str(frames), "--workers", "0", "--keep.eval-epochs", str(every)]
     common += ["--pretrained", pretrained] if pretrained else []
     first, third = short or epochs, shorter or max(1, epochs // 3)
-    on_features = ["--features.mode", "stored", "--features.views", str(views), "--stages.1.epochs", str(stored)]
+    on_features = ["--features.mode", "stored", "--stages.1.epochs", str(stored), "--features.views"]
     ways = {
         "conventional": ["conventional", "--epochs", str(epochs)],
         "online": ["sfa", "--features.mode", "online", "--stages.0.epochs", str(first), "--stages.1.epochs", str(long)],
-        "stored": ["sfa", "--stages.0.epochs", str(first), *on_features],
-        "short": ["sfa_short", "--stages.0.epochs", str(third), *on_features],
+        "stored": ["sfa", "--stages.0.epochs", str(first), *on_features, str(views)],
+        "short": ["sfa_short", "--stages.0.epochs", str(third), *on_features, str(short_views or views)],
     }
     for seed in range(seeds):
         for way, (recipe, *flags) in ways.items():
