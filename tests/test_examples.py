@@ -205,6 +205,7 @@ def test_stage1_savings(clip_folder: Path, tmp_path: Path, capsys: pytest.Captur
     assert records["recompute"]["config"]["memory"]["recompute"]
 
 
+@pytest.mark.slow  # four runs
 def test_features_once(clip_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The table counts all that a run took, and the figure draws what the records hold."""
     found = tmp_path / "tiny.jsonl"
@@ -249,6 +250,20 @@ def test_plan_accuracy_says_when_there_is_no_gpu(tmp_path: Path) -> None:
         pytest.skip("there is a GPU")
     with pytest.raises(SystemExit, match="no CUDA GPU"):
         run("plan_accuracy.py", tmp_path / "cuda.jsonl", "--device", "cuda")
+
+
+def test_export_models(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What was tried with these versions is not tried again; what the exporter refuses is a record with its reason."""
+    pytest.importorskip("onnxruntime")
+    out = tmp_path / "verified.jsonl"
+    asked = ["--models", "vivit_fe_nano", "--formats", "onnx", "--frames", 4, "--size", 32]
+    run("export_models.py", out, *asked, "--precisions", "fp32")
+    run("export_models.py", out, *asked, "--precisions", "fp32", "int4")
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [(row["precision"], row["status"]) for row in rows] == [("fp32", "ok"), ("int4", "failed")]
+    assert rows[0]["figures"]["difference"] < 1e-4
+    assert "Unknown precision 'int4'" in rows[1]["message"]
+    assert capsys.readouterr().out.count("vivit_fe_nano onnx fp32") == 1
 
 
 def test_table_4(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -34,7 +34,7 @@ def whole(plan: Planner, stage: int, frames: int, clips: int, stored: bool = Fal
     return predict(replace(work, precision="bf16", target=plan.target.kind, stored=stored)).peak.total_bytes
 
 
-@pytest.mark.parametrize("kind", ["cuda", "cpu"])
+@pytest.mark.parametrize("kind", ["cuda", pytest.param("cpu", marks=pytest.mark.slow)])
 def test_four_traces_tell_all_clips_and_frames(kind: Any) -> None:
     plan = planner(conventional(model="vivit_fe_nano", frames=8, size=64, batch=3), kind=kind)
     (stage,) = plan.config.stages
@@ -89,7 +89,7 @@ def test_chunks_that_repeat_are_not_traced_again() -> None:
     assert many.flops - few.flops == pytest.approx(30 * per_chunk, rel=0.1)
 
 
-@pytest.mark.parametrize("kind", ["cuda", "cpu"])
+@pytest.mark.parametrize("kind", [pytest.param("cuda", marks=pytest.mark.slow), "cpu"])
 def test_what_fits_is_the_most_that_fits(kind: Any) -> None:
     plan = planner(conventional(model="vivit_fe_nano", frames=8, size=64, batch=4), limit_mib=64, kind=kind)
     (stage,) = plan.config.stages
@@ -142,6 +142,7 @@ def test_traces_are_kept_from_one_command_to_the_next(tmp_path: Path, monkeypatc
     assert Traces(path).traced == 0
 
 
+@pytest.mark.slow  # 40 s; tests/commands/test_plan_verb.py reads the ways out that are printed
 def test_ways_out_are_traced(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remedies_module, "SIZES", (96, 64))
     monkeypatch.setattr(remedies_module, "smaller", lambda model: ["vivit_fe_nano"])

@@ -46,6 +46,7 @@ def losses(out: Path, backend: str, recompute: bool, compile: bool) -> tuple[lis
     return [row["loss"] for row in rows if row["event"] == "step"], int(done.stdout.split("graphs:")[1])
 
 
+@pytest.mark.slow  # half a minute of compiling
 def test_a_compiled_run_learns_the_same(tmp_path: Path) -> None:
     """Both stages, with blocks that are recomputed and the frozen encoder in chunks."""
     expected, none = losses(tmp_path / "plain", "counted", False, False)

@@ -33,7 +33,12 @@ def batch() -> tuple[torch.Tensor, torch.Tensor]:
     return found.frames[:, 0], found.labels[:, 0]
 
 
-@pytest.mark.parametrize("name", MODELS)
+# More than seven seconds each, and their smaller relatives stay.
+LONG = ("timesformer", "i3d_bert", "nl_r50", "nl_r50_c2d", "mvit_b", "tea_r50", "tsm_r50", "tsm_r50_online")
+EACH = [pytest.param(name, marks=pytest.mark.slow) if name in LONG else name for name in MODELS]
+
+
+@pytest.mark.parametrize("name", EACH)
 def test_a_few_steps_lower_the_loss(name: str, batch: tuple[torch.Tensor, torch.Tensor]) -> None:
     torch.manual_seed(0)
     model: Any = create_model(name, num_classes=10, frames=4, size=64).train()
