@@ -24,14 +24,7 @@ def records(name: str) -> list[BenchRecord]:
         return []
     rows, problems = read_jsonl(path)
     assert not problems
-    found = [from_dict(BenchRecord, row) for row in rows]
-    return [*found, *in_pytorch()] if name == "latency" else found
-
-
-def in_pytorch() -> list[BenchRecord]:
-    """The same calls in PyTorch on the same machine: docs/bench.md."""
-    rows, _ = read_jsonl(ROOT / "results" / "bench" / "epyc-2-cores.jsonl")
-    return [record for row in rows if (record := from_dict(BenchRecord, row)).mode == "single"]
+    return [from_dict(BenchRecord, row) for row in rows]
 
 
 def latest(found: list[BenchRecord], *keys: str) -> dict[tuple[Any, ...], BenchRecord]:
@@ -74,9 +67,9 @@ def latency(found: list[BenchRecord]) -> str:
         for device, precision in columns:
             record = by.get((model, device, precision))
             median = None if record is None else record.latency_ms_median
-            cells.append("" if record is None else record.status if median is None else f"{median:.0f}")
+            cells.append("not yet" if record is None else record.status if median is None else f"{median:.0f}")
         lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join([*lines, "", *_where([r for r in found if r.device != "cpu"])])
+    return "\n".join([*lines, "", *_where(found)])
 
 
 def accuracy(found: list[BenchRecord]) -> str:

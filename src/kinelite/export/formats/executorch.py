@@ -109,7 +109,11 @@ def _quantised(graph: fx.GraphModule, inputs: Inputs, clips: Sequence[Inputs]) -
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
     plain = torch.export.export(graph, inputs).module(check_guards=False)
+    aten = torch.ops.aten
+    weighted = (aten.conv2d.default, aten.linear.default)
     quantiser = XNNPACKQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True))
+    # It would also take sums and products; the residual stream of a transformer has too wide a range for that.
+    quantiser.set_filter_function(lambda node: node.target in weighted)
     watched = prepare_pt2e(plain, quantiser)
     for clip in clips:
         watched(*clip)
