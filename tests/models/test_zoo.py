@@ -20,6 +20,9 @@ HEADS = {"verb": 3, "noun": 2}
 BIG = ("vivit_fe_b", "vivit_fe_l", "vivit_fe_h", "vivit_fe_g", "swin3d_s", "swin3d_b")
 """Too large to run in a test; of the same classes as vivit_fe_ti and swin3d_t. They are run on 'meta'."""
 MODELS = [name for name in list_models() if name not in BIG]
+# Of each family one in the quick suite; what `kinelite export` does with the thirteen is in tests/export.
+FEW = ("movinet_a0_stream", "timesformer", "tea_r50", "x3d_xs", "vivit_fe_ti", "vtn_eff", "swin3d_t", "mvit_s")
+EACH = [name if name in FEW else pytest.param(name, marks=pytest.mark.slow) for name in MODELS]
 
 
 def small(name: str, frames: int = 4, **options: Any) -> Any:
@@ -92,7 +95,7 @@ def test_saved_weights_make_the_same_model(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("unchecked")
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", EACH)
 def test_the_whole_graph_is_captured(name: str) -> None:
     """With the eager backend: what fails here is a break of the graph. `test_compiled` is the slow test."""
     model = small(name, num_classes=3).eval()
@@ -100,11 +103,6 @@ def test_the_whole_graph_is_captured(name: str) -> None:
     compiled = torch.compile(model, fullgraph=True, backend="eager")
     with torch.no_grad():
         torch.testing.assert_close(compiled(video), model(video))
-
-
-# Of each family one; what `kinelite export` does with the thirteen is in tests/export.
-FEW = ("movinet_a0_stream", "timesformer", "tea_r50", "x3d_xs", "vivit_fe_ti", "vtn_eff")
-EACH = [name if name in FEW else pytest.param(name, marks=pytest.mark.slow) for name in MODELS]
 
 
 @pytest.mark.usefixtures("unchecked")
