@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from pathlib import Path
 
@@ -22,6 +23,7 @@ FILES = ("epyc-2-cores", "epyc-2-cores-again")
 Key = tuple[str, str, str]
 
 
+@functools.cache
 def runs() -> list[dict[Key, BenchRecord]]:
     """Of each file model, mode, precision -> its record."""
     found = []

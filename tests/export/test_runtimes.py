@@ -9,15 +9,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from kinelite.bench.case import LIGHTWEIGHT
 from kinelite.data.manifest import Manifest
 from kinelite.errors import DataError, RunError, SetupError, UsageError
 from kinelite.export import FORMATS, Gap, find, format_of, make, ready
-from kinelite.export.clips import Clips, drawn
+from kinelite.export.clips import Clips, drawn, normalised
 from kinelite.export.exported import open_exported
-from kinelite.export.facts import Facts, from_text, golden_clip, normalised, packed, to_text
+from kinelite.export.facts import Facts, from_text, golden_clip, packed, to_text
 from kinelite.export.make import export
+from kinelite.export.quiet import quietly
+from kinelite.export.rewrite import rewritten
 from kinelite.export.source import has_names, trained_or_new
 from kinelite.export.verify import Difference, compare, verify
 from kinelite.models.registry import create_model
@@ -127,6 +130,31 @@ def test_a_file_that_differs_is_not_kept(built, runtime, tmp_path, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
 
+def test_executorch_quantises_every_convolution_and_linear_layer():
+    executorch: Any = find("executorch")
+    if reason := executorch.missing():
+        pytest.skip(reason)
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Conv3d(3, 4, 3, padding=1), nn.Conv3d(4, 4, (1, 3, 3), padding=(0, 1, 1))
+            self.linear = nn.Linear(4, 5)
+
+        def forward(self, video: torch.Tensor) -> torch.Tensor:
+            x = self.first(video).relu()
+            return self.linear((x + self.second(x)).mean((2, 3, 4)))
+
+    torch.manual_seed(0)
+    video = torch.randn(1, 3, 4, 8, 8)
+    graph = rewritten(Net().eval(), (video,), executorch.AXES)
+    weighted = [n for n in graph.graph.nodes if str(n.target) in ("aten.conv2d.default", "aten.linear.default")]
+    with quietly():
+        made = executorch._quantised(graph, (video,), [(video,)])
+    assert len(weighted) == 3
+    assert sum("dequantize_per_channel" in str(node.target) for node in made.graph.nodes) == 3
+
+
 def test_int8_that_says_nothing_is_not_kept(built, tmp_path, monkeypatch):
     pytest.importorskip("onnxruntime")
     right = make.facts_of
@@ -184,12 +212,12 @@ def test_the_comparison_sees_every_task_and_place_of_the_batch():
         assert compare(lambda video, wrong=wrong: wrong, FACTS).largest == np.inf
     shown: list[torch.Tensor] = []
     compare(lambda video: shown.append(video) or right, FACTS)
-    golden = torch.from_numpy(normalised(golden_clip(FACTS)[None], FACTS.spec))[0]
+    golden = normalised(golden_clip(FACTS)[None], FACTS.spec)[0]
     assert [[torch.equal(clip, golden) for clip in video] for video in shown] == [[True, False], [False, True]]
 
 
 def test_a_runtime_that_mixes_clips_is_seen():
-    golden = torch.from_numpy(normalised(golden_clip(FACTS)[None], FACTS.spec))[0]
+    golden = normalised(golden_clip(FACTS)[None], FACTS.spec)[0]
 
     def first_for_all(video: torch.Tensor) -> list[torch.Tensor]:
         sure = 1.0 if torch.equal(video[0], golden) else 0.0

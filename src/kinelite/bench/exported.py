@@ -19,8 +19,8 @@ from kinelite.bench.case import Case
 from kinelite.bench.devices import Ready, Unsupported
 from kinelite.cache import cache_folder
 from kinelite.export import Gap, find
-from kinelite.export.facts import Facts, fields_of, from_text, normalised
-from kinelite.records import GIB, version
+from kinelite.export.facts import Facts, fields_of, from_text
+from kinelite.records import version
 
 MODES = ("batch", "single", "clip_to_label", "stream")
 LIBRARIES = ("torch", "kinelite", "onnx", "onnxscript", "onnxruntime", "executorch", "torchao")
@@ -36,8 +36,10 @@ def prepare(case: Case, format: str) -> Ready:
     """The case's model in its runtime, written and verified first where the cache has no such file."""
     if case.compiled:
         raise Unsupported("an exported model is not compiled by torch.compile")
+    from kinelite.train.device import PeakMemory
+
     path = written(case, format)
-    chosen = find(format)
+    chosen, peak = find(format), PeakMemory("cpu")
     facts = from_text(chosen.read_facts(path), path)
     try:
         run = chosen.open(path, case.threads)
@@ -47,10 +49,10 @@ def prepare(case: Case, format: str) -> Ready:
     call = make(case, run, facts)
 
     def memory() -> dict[str, Any]:
-        return {"peak_memory_gib": _peak_gib(), "memory_kind": "rss"}
+        return {"peak_memory_gib": peak.read_gib(), "memory_kind": "rss"}
 
     known: dict[str, Any] = fields_of(facts) | {"weights_mib": path.stat().st_size / 2**20}
-    return Ready(call, memory, facts=known | ({"threads": case.threads} if case.threads else {}))
+    return Ready(call, memory, peak.reset, known | ({"threads": case.threads} if case.threads else {}))
 
 
 def written(case: Case, format: str) -> Path:
@@ -105,16 +107,8 @@ def _stream(case: Case, run: Any, facts: Facts) -> Callable[[], object]:
 
 
 def _clip_to_label(case: Case, run: Any, facts: Facts) -> Callable[[], object]:
-    import torch
-
     from kinelite.bench.clip import reader
+    from kinelite.export.clips import normalised
 
     read = reader(case, facts.spec)
-    return lambda: run(torch.from_numpy(normalised(read(), facts.spec)))[0].argmax(1).item()
-
-
-def _peak_gib() -> float:
-    import resource
-
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / GIB
+    return lambda: run(normalised(read(), facts.spec))[0].argmax(1).item()

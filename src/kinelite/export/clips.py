@@ -13,7 +13,7 @@ from torch import Tensor
 from kinelite.data.dataset import Key, Reading, read_sample
 from kinelite.data.manifest import Manifest
 from kinelite.data.motion_scene import MOTIONS, draw_scene, lengthened, render
-from kinelite.export.facts import normalised
+from kinelite.train.step import normalise
 from kinelite.types import InputSpec
 
 CALIBRATION = 32
@@ -33,7 +33,12 @@ class Clips:
         for start in range(0, len(self.pixels), batch):
             some = self.pixels[start : start + batch]
             some = [*some, *[some[-1]] * (batch - len(some))]
-            yield torch.from_numpy(normalised(np.stack(some), self.spec))
+            yield normalised(np.stack(some), self.spec)
+
+
+def normalised(clips: UInt8[np.ndarray, "b c t h w"], spec: InputSpec) -> Float[Tensor, "b c t h w"]:
+    """Pixels as a model takes them, by the very function that training and prediction use."""
+    return normalise(torch.from_numpy(clips), spec, torch.device("cpu"))
 
 
 def drawn(spec: InputSpec, count: int, seed: int = 0) -> Clips:

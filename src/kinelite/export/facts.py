@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 
 from kinelite.export import damaged
 from kinelite.records import plain
@@ -76,13 +76,7 @@ def golden_clip(facts: Facts) -> UInt8[np.ndarray, "c t h w"]:
     """The pixels that the golden logits are of."""
     shape = (3, facts.spec.frames, facts.spec.size, facts.spec.size)
     pixels = zlib.decompress(base64.b64decode(facts.golden_clip))
-    return np.frombuffer(pixels, np.uint8).reshape(shape)
-
-
-def normalised(clips: UInt8[np.ndarray, "b c t h w"], spec: InputSpec) -> Float[np.ndarray, "b c t h w"]:
-    """Pixels as a model takes them."""
-    mean, std = (np.array(values, np.float32).reshape(-1, 1, 1, 1) for values in (spec.mean, spec.std))
-    return (clips.astype(np.float32) / 255 - mean) / std
+    return np.frombuffer(bytearray(pixels), np.uint8).reshape(shape)
 
 
 def fields_of(facts: Facts) -> dict[str, Any]:

@@ -18,8 +18,8 @@ from kinelite.errors import KINELITE_ERRORS, DataError, UsageError, unknown
 from kinelite.export import Format, Gap, ready
 from kinelite.export.accuracy import as_split
 from kinelite.export.call import Step, calls, first_inputs, stepping
-from kinelite.export.clips import CALIBRATION, Clips, drawn, read
-from kinelite.export.facts import Facts, golden_clip, normalised, packed, to_text
+from kinelite.export.clips import CALIBRATION, Clips, drawn, normalised, read
+from kinelite.export.facts import Facts, golden_clip, packed, to_text
 from kinelite.export.rewrite import rewritten
 from kinelite.export.source import label, trained_or_new
 from kinelite.export.verify import Difference, verify
@@ -76,6 +76,10 @@ def export(
     chosen = ready(format)
     if precision not in chosen.PRECISIONS:
         raise unknown("precision", precision, chosen.PRECISIONS, "kinelite export --help")
+    if stream and precision != "fp32":
+        raise UsageError(
+            f"--stream --precision {precision}: a stream adds up what it has seen, which fp32 alone can hold."
+        )
     trained = source if isinstance(source, Trained) else trained_or_new(str(source), **built)
     spec = trained.spec
     said(
@@ -84,10 +88,6 @@ def export(
     path = place_of(Path(out) if out is not None else default_path(trained, chosen, precision), format, chosen.SUFFIX)
     clips = calibration(trained, data, said) if precision == "int8" else None
     state = stepping(trained.model, trained.name).start(batch) if stream else ()
-    if state and precision != "fp32":
-        raise UsageError(
-            f"--stream --precision {precision}: a stream adds up what it has seen, which fp32 alone can hold."
-        )
     facts = facts_of(trained, precision, batch, tuple(tuple(part.shape) for part in state), clips)
     with explained(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -115,7 +115,7 @@ def facts_of(
     model: Any = trained.model
     try:
         with torch.no_grad():
-            logits = task_logits(model(torch.from_numpy(normalised(golden[None], trained.spec))))
+            logits = task_logits(model(normalised(golden[None], trained.spec)))
     except (RuntimeError, ValueError, IndexError) as error:
         asked = f"{trained.spec.frames} frames of {trained.spec.size} pixels"
         raise UsageError(f"{trained.name} cannot take {asked}: {_line(error)}") from error
@@ -170,7 +170,7 @@ def size_mib(path: Path) -> float:
 
 
 def _write(chosen: Format, model: nn.Module, facts: Facts, path: Path, clips: Clips | None) -> None:
-    clip = torch.from_numpy(normalised(golden_clip(facts)[None], facts.spec))
+    clip = normalised(golden_clip(facts)[None], facts.spec)
     inputs = first_inputs(clip.repeat(facts.batch, 1, 1, 1, 1), facts)
     graph = rewritten(Step(stepping(model, facts.model)) if facts.state else model, inputs, chosen.AXES)
     shown = [given for video in clips.videos(facts.batch) for given in calls(graph, facts, video)] if clips else []

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from kinelite.errors import UsageError, unknown
-from kinelite.models.registry import create_model, list_models
+from kinelite.models.registry import create_model, is_model, list_models
 from kinelite.train.trained import Trained, load_trained
 
 SMALL = 5000
@@ -22,27 +22,26 @@ def trained_or_new(source: str, **built: Any) -> Trained:
 
     A file or folder of that name comes before a model. Raises UsageError for what is neither.
     """
-    named = source in list_models() or (":" in source and source.partition(":")[0] in ("vivit_fe", "vtn"))
-    if not named or Path(source).exists():
+    here = Path(source).exists()
+    if here or not is_model(source):
         if any(value is not None for value in built.values()):
             given = ", ".join(f"--{name}" for name, value in built.items() if value is not None)
             raise UsageError(f"{given}: only for a model that is named; '{source}' says so itself.")
-        plain = not any(mark in source for mark in "@:/\\") and not Path(source).exists()
-        if plain and get_close_matches(source, list_models()):
+        if not here and not any(mark in source for mark in "@:/\\") and get_close_matches(source, list_models()):
             raise unknown("model or run", source, list_models(), "kinelite list models")
         return load_trained(source)
     torch.manual_seed(0)
     model: Any = create_model(source, **built)
     pretrained = built.get("pretrained")
     if pretrained in (None, False):
-        _stir(model)
+        stir(model)
     tasks = {task: tuple(map(str, range(linear.out_features))) for task, linear in model.head.items()}
     kind = Path("random weights" if pretrained in (None, False) else str(pretrained))
     return Trained(model.eval(), model.spec, tasks, source, kind, Path())
 
 
-def _stir(model: nn.Module) -> None:
-    """Random weights of which none is idle.
+def stir(model: nn.Module) -> None:
+    """Shift small parameters and buffers in place, so that no random weight is idle.
 
     New models begin with branches whose gain is zero and with statistics of 0 and 1, which would hide most of the
     network from whoever compares logits.

@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from kinelite.errors import RunError
 from kinelite.export import TOLERANCE, Checked, Gap, Run, find
 from kinelite.export.call import called
-from kinelite.export.facts import Facts, from_text, golden_clip, normalised
+from kinelite.export.clips import normalised
+from kinelite.export.facts import Facts, from_text, golden_clip
 
 LIMITS = {"fp32": TOLERANCE, "fp16": 0.05, "int8": 0.5}
 """Largest difference that a file is kept with: of a logit in fp32, as a share of the largest logit otherwise."""
@@ -69,7 +69,7 @@ def verify(name: str, path: Path, threads: int | None = None, shown: Path | None
 def compare(run: Run, facts: Facts) -> Difference:
     """Logits of the golden clip against those that the file states, in every place of a batch in turn, beside clips
     that look otherwise."""
-    clip = torch.from_numpy(normalised(golden_clip(facts)[None], facts.spec))
+    clip = normalised(golden_clip(facts)[None], facts.spec)
     wanted = [np.array(logits, np.float32) for logits in facts.golden_logits.values()]
     found = Difference(0.0, max(float(np.abs(logits).max()) for logits in wanted))
     for place in range(facts.batch):

@@ -168,6 +168,12 @@ def list_models(pattern: str = "*") -> list[str]:
     return sorted(fnmatch.filter(_discover(), pattern))
 
 
+def is_model(name: str) -> bool:
+    """Whether ``name`` is a model's, or ``family:ENCODER``, whatever the encoder."""
+    prefix, _, encoder = name.partition(":")
+    return name in _discover() or bool(encoder and prefix in _FAMILIES)
+
+
 def card(name: str) -> Card:
     """The card of a model. Raises UsageError for an unknown name."""
     return _find(name)[0]

@@ -1,4 +1,6 @@
 """Core ML packages, converted by coremltools. They run on Apple's systems; elsewhere their structure is checked."""
+# The extra is not installed everywhere that types are checked.
+# pyright: reportMissingImports=false
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
 """ExecuTorch files: XNNPACK computes what it can, portable kernels the rest. The successor of PyTorch Mobile."""
+# The extra is not installed everywhere that types are checked.
+# pyright: reportMissingImports=false
 
 from __future__ import annotations
 
@@ -110,10 +112,11 @@ def _quantised(graph: fx.GraphModule, inputs: Inputs, clips: Sequence[Inputs]) -
 
     plain = torch.export.export(graph, inputs).module(check_guards=False)
     aten = torch.ops.aten
-    weighted = (aten.conv2d.default, aten.linear.default)
+    # It would also take these; the residual stream of a transformer has too wide a range for that.
+    left = (aten.add.Tensor, aten.mul.Tensor, aten.cat.default, aten.adaptive_avg_pool2d.default)
     quantiser = XNNPACKQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True))
-    # It would also take sums and products; the residual stream of a transformer has too wide a range for that.
-    quantiser.set_filter_function(lambda node: node.target in weighted)
+    # Asked of every node of a pattern: a convolution's weight and the relu behind it, too.
+    quantiser.set_filter_function(lambda node: node.target not in left)
     watched = prepare_pt2e(plain, quantiser)
     for clip in clips:
         watched(*clip)
