@@ -49,7 +49,7 @@ def prepare(case: Case, format: str) -> Ready:
     call = make(case, run, facts)
 
     def memory() -> dict[str, Any]:
-        return {"peak_memory_gib": peak.read_gib(), "memory_kind": "rss"}
+        return {"peak_memory_gib": peak.read_gib(), "memory_kind": peak.kind}
 
     known: dict[str, Any] = fields_of(facts) | {"weights_mib": path.stat().st_size / 2**20}
     return Ready(call, memory, peak.reset, known | ({"threads": case.threads} if case.threads else {}))
