@@ -255,6 +255,8 @@ def test_weights_of_a_release_and_folders_of_a_models_name_are_no_new_models(bui
     assert trained_or_new("x3d_xs").name == "loaded x3d_xs"
     with pytest.raises(UsageError, match=r"Unknown model or run 'tsm_r5'\. Nearest: tsm_r50"):
         trained_or_new("tsm_r5")
+    with pytest.raises(UsageError, match="needs an encoder: vivit_fe:ENCODER"):
+        trained_or_new("vivit_fe:")
 
 
 def test_a_folder_of_someone_elses_stays(built, tmp_path):

@@ -169,9 +169,9 @@ def list_models(pattern: str = "*") -> list[str]:
 
 
 def is_model(name: str) -> bool:
-    """Whether ``name`` is a model's, or ``family:ENCODER``, whatever the encoder."""
-    prefix, _, encoder = name.partition(":")
-    return name in _discover() or bool(encoder and prefix in _FAMILIES)
+    """Whether ``name`` is a model's, or begins as ``family:ENCODER`` does, whatever follows."""
+    prefix, colon, _ = name.partition(":")
+    return name in _discover() or bool(colon and prefix in _FAMILIES)
 
 
 def card(name: str) -> Card:
