@@ -5,6 +5,7 @@ Needs no PyTorch, so that the processes that read clips start in a fraction of a
 
 from __future__ import annotations
 
+import copy
 import os
 import warnings
 from dataclasses import dataclass, field
@@ -18,7 +19,9 @@ from kinelite.data import augment
 from kinelite.data.decode import ChooseTimes, ClipError, forget, probe, read_part
 from kinelite.data.manifest import Manifest, Row
 from kinelite.data.sampling import dense_times, sparse_times, view_times
+from kinelite.data.sink import Sink
 from kinelite.data.stages import stage
+from kinelite.data.views import Views
 from kinelite.types import InputSpec
 
 
@@ -121,35 +124,29 @@ def _fill(out: UInt8[np.ndarray, "v c t h w"], row: Row, key: Key, reading: Read
     if reading.stored is not None:
         from kinelite.data.stored_views import stored_frames
 
-        views = stored_frames(row, key.index, reading, reading.stored)
+        stored_frames(out, row, key.index, reading, reading.stored)
     elif reading.policy is None:
-        views = view_frames(row, reading.spec, reading.views)
+        view_frames(out, row, reading.spec, reading.views)
     else:
         rng = np.random.default_rng([reading.seed, key.epoch, key.index])
-        views = [train_frames(row, reading.spec, reading.policy, rng)]
-    with stage("pack"):
-        for planes, frames in zip(out, views, strict=True):
-            pack(planes, frames)
+        train_frames(out, row, reading.spec, reading.policy, rng)
 
 
-def pack(planes: UInt8[np.ndarray, "c t h w"], frames: UInt8[np.ndarray, "t c h w"]) -> None:
-    """Copy frames, whose colours lie side by side, into planes of one colour each, as models take them.
-
-    One call of OpenCV for the whole clip takes an eighth of the time of NumPy's transposing copy.
-    """
-    count, _, height, width = frames.shape
-    tall = np.ascontiguousarray(frames.transpose(0, 2, 3, 1)).reshape(count * height, width, 3)
-    cv2.split(tall, [plane.reshape(count * height, width) for plane in planes])
-
-
-def train_frames(row: Row, spec: InputSpec, policy: str, rng: np.random.Generator) -> UInt8[np.ndarray, "t c h w"]:
+def train_frames(
+    out: UInt8[np.ndarray, "1 c t h w"], row: Row, spec: InputSpec, policy: str, rng: np.random.Generator
+) -> None:
     """One training sample: random times, one augmentation draw for all frames."""
-    with stage("decode"):
-        frames = read_row(row, training_times(spec, rng), spec.size)
-    with stage("augment"):
-        height, width = frames.shape[-2:]
-        draw = augment.draw(augment.policy(policy), height, width, spec.size, rng, spec.fit)
-        return augment.apply(frames, draw, spec.size)
+
+    def draws(height: int, width: int) -> list[augment.Draw]:
+        return [training_draw(spec, policy, height, width, rng)]
+
+    read_row(row, training_times(spec, rng), Views(out, draws), spec.size)
+
+
+def training_draw(spec: InputSpec, policy: str, height: int, width: int, rng: np.random.Generator) -> augment.Draw:
+    """What happens to frames of a training sample whose times ``rng`` has drawn. That leaves ``rng`` as it is, because
+    a clip that turns out to be damaged has its times drawn again."""
+    return augment.draw(augment.policy(policy), height, width, spec.size, copy.deepcopy(rng), spec.fit)
 
 
 def training_times(spec: InputSpec, rng: np.random.Generator) -> ChooseTimes:
@@ -163,7 +160,7 @@ def training_times(spec: InputSpec, rng: np.random.Generator) -> ChooseTimes:
     return choose
 
 
-def view_frames(row: Row, spec: InputSpec, views: tuple[int, int]) -> list[UInt8[np.ndarray, "t c h w"]]:
+def view_frames(out: UInt8[np.ndarray, "v c t h w"], row: Row, spec: InputSpec, views: tuple[int, int]) -> None:
     """All temporal x spatial test views of a clip; each distinct frame is decoded once."""
     temporal, spatial = views
 
@@ -171,15 +168,11 @@ def view_frames(row: Row, spec: InputSpec, views: tuple[int, int]) -> list[UInt8
         times = view_times(start_s, end_s, spec.frames, temporal, spec.sampling, spec.stride * frame_s)
         return times.reshape(-1)
 
-    fit = spec.fit if spatial == 1 else "crop"
-    with stage("decode"):
-        frames = read_row(row, choose, spec.size)
-    with stage("augment"):
-        return [
-            augment.resize(view, spec.size, fit, crop, spatial)
-            for view in np.split(frames, temporal)
-            for crop in range(spatial)
-        ]
+    def draws(height: int, width: int) -> list[augment.Draw]:
+        fit = spec.fit if spatial == 1 else "crop"
+        return [augment.fixed_draw(height, width, spec.size, fit, crop, spatial) for crop in range(spatial)] * temporal
+
+    read_row(row, choose, Views(out, draws, spatial), spec.size)
 
 
 LARGE, KEPT = 3, 2
@@ -187,13 +180,12 @@ LARGE, KEPT = 3, 2
 saves half of what is done to a full-HD frame after decoding, and leaves more detail than any draw looks at."""
 
 
-def read_row(row: Row, choose: ChooseTimes, size: int | None = None) -> UInt8[np.ndarray, "t c h w"]:
-    """Frames of a row at the times that ``choose(start_s, end_s, seconds per frame)`` names; see `read_part`.
-
-    For results of ``size`` pixels, much larger frames come smaller.
-    """
+def read_row(row: Row, choose: ChooseTimes, sink: Sink, size: int | None = None) -> None:
+    """Frames of a row at the times that ``choose(start_s, end_s, seconds per frame)`` names, into ``sink``; see
+    `read_part`. For results of ``size`` pixels, much larger frames come smaller."""
     path, short_side = os.fspath(row.path), None
-    if size is not None:
-        info = probe(path)
-        short_side = KEPT * size if min(info.height, info.width) >= LARGE * size else None
-    return read_part(path, choose, row.start_s, row.end_s, short_side).frames
+    with stage("decode"):
+        if size is not None:
+            info = probe(path)
+            short_side = KEPT * size if min(info.height, info.width) >= LARGE * size else None
+        read_part(path, choose, sink, row.start_s, row.end_s, short_side)

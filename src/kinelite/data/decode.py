@@ -18,6 +18,7 @@ from jaxtyping import Float64
 
 from kinelite.data.clip import Clip, ClipError, ClipInfo, ClipWarning, DamagedClip, PathLike
 from kinelite.data.sampling import dense_times, sparse_times
+from kinelite.data.sink import Sink, Whole
 from kinelite.data.stages import stage
 from kinelite.errors import UsageError
 from kinelite.types import Sampling
@@ -57,8 +58,14 @@ class Reader(Protocol):
         """What ``path`` holds; cached until it changes. Raises ClipError."""
         ...
 
-    def decode(self, info: ClipInfo, times_s: Float64[np.ndarray, " t"], short_side: int | None = None) -> Clip:
-        """The frames on display at ``times_s``. Raises ClipError and DamagedClip."""
+    def decode(
+        self, info: ClipInfo, times_s: Float64[np.ndarray, " t"], sink: Sink, short_side: int | None = None
+    ) -> Float64[np.ndarray, " t"]:
+        """The frames on display at ``times_s`` into ``sink``; their presentation times in seconds.
+
+        Each is decoded and put once, whatever order the times are in, and only the current one is held. Raises
+        ClipError and DamagedClip.
+        """
         ...
 
 
@@ -109,33 +116,47 @@ def decode(
     shrinks larger frames. Raises ClipError when no frame can be decoded, DamagedClip when decoding breaks off before
     the last time; a file that simply ends earlier shows its last frame.
     """
+    whole = Whole()
+    pts_s = decode_into(whole, path, times_s, info, short_side)
+    return Clip(whole.frames.transpose(0, 3, 1, 2), pts_s, os.fspath(path))
+
+
+def decode_into(
+    sink: Sink, path: PathLike, times_s: Float64[np.ndarray, " t"], info: ClipInfo | None, short_side: int | None
+) -> Float64[np.ndarray, " t"]:
+    """As `decode`, but frames go to ``sink`` one by one; returns the presentation time of each in seconds."""
     if not len(times_s) or not np.isfinite(times_s).all():
         raise UsageError(f"Times to decode of {path}: give one or more finite numbers.")
     found = reader(path)
     info = info or found.probe(path)
     try:
-        return found.decode(info, times_s, short_side)
+        pts_s = found.decode(info, times_s, sink, short_side)
+        sink.end()
     except MemoryError as error:  # a damaged header may claim any size
         size = f"{len(times_s)} frames of {info.width} x {info.height}"
         raise ClipError(path, f"does not fit into memory ({size} pixels)") from error
+    return pts_s
 
 
 def read_part(
     path: PathLike,
     choose: ChooseTimes,
+    sink: Sink,
     start_s: float | None = None,
     end_s: float | None = None,
     short_side: int | None = None,
-) -> Clip:
+) -> Float64[np.ndarray, " t"]:
     """Frames of a clip, or of its part between ``start_s`` and ``end_s``, at the times that ``choose`` names.
 
-    Of a file that is damaged further on, the part that decodes is sampled instead, with a ClipWarning that names it.
-    Raises ClipError when nothing can be decoded or the part lies outside of the file.
+    They go to ``sink``; returns their presentation times in seconds. Of a file that is damaged further on, the part
+    that decodes is sampled instead, with a ClipWarning that names it. Raises ClipError when nothing can be decoded or
+    the part lies outside of the file.
     """
     info = probe(path)
     start, end = span(info, start_s, end_s)
+    times_s = choose(start, end, info.period_s)
     try:
-        return decode(path, choose(start, end, info.period_s), info, short_side=short_side)
+        return decode_into(sink, path, times_s, info, short_side)
     except DamagedClip as damage:
         good_end = min(end, damage.last_good_s + info.period_s)
         if good_end <= start:
@@ -144,7 +165,7 @@ def read_part(
         warnings.warn(text, ClipWarning, stacklevel=2)
         # A window longer than the good part ends at its end, which belongs to the frame after the last good one.
         times_s = np.minimum(choose(start, good_end, info.period_s), max(start, damage.last_good_s))
-        return decode(path, times_s, info, short_side=short_side)
+        return decode_into(sink, path, times_s, info, short_side)
 
 
 def read_clip(
@@ -169,7 +190,9 @@ def read_clip(
             return sparse_times(start, end, frames, rng)
         return dense_times(start, end, frames, stride * frame_s, rng)
 
-    return read_part(path, choose, start_s, end_s, short_side)
+    whole = Whole()
+    pts_s = read_part(path, choose, whole, start_s, end_s, short_side)
+    return Clip(whole.frames.transpose(0, 3, 1, 2), pts_s, os.fspath(path))
 
 
 def span(info: ClipInfo, start_s: float | None, end_s: float | None) -> tuple[float, float]:

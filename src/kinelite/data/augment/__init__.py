@@ -8,6 +8,6 @@ memory, which is the fast case; so are the results.
 from kinelite.data.augment.applied import apply
 from kinelite.data.augment.draws import Draw, draw
 from kinelite.data.augment.policies import POLICIES, Policy, policy
-from kinelite.data.augment.views import resize
+from kinelite.data.augment.views import fixed_draw, resize
 
-__all__ = ["POLICIES", "Draw", "Policy", "apply", "draw", "policy", "resize"]
+__all__ = ["POLICIES", "Draw", "Policy", "apply", "draw", "fixed_draw", "policy", "resize"]

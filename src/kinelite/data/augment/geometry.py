@@ -79,23 +79,24 @@ def placement(
     return matrix
 
 
-def resample(
-    frames: UInt8[np.ndarray, "t 3 h w"], matrix: Float[np.ndarray, "2 3"], size: int
-) -> UInt8[np.ndarray, "t {size} {size} 3"]:
-    """Fetch a square of ``size`` pixels from each frame, bilinearly, what lies outside black; in fresh memory."""
-    height, width = frames.shape[2:]
-    halvings = _halvings(matrix, (width, height))
-    reduced = (width >> halvings[0], height >> halvings[1])
-    index, border = _to_pixels(matrix, size, (width, height), reduced)
-    result = np.empty((len(frames), size, size, 3), dtype=np.uint8)
-    four, square = np.empty((*reduced[::-1], 4), dtype=np.uint8), np.empty((size, size, 4), dtype=np.uint8)
-    for target, source in zip(result, frames.transpose(0, 2, 3, 1), strict=True):
-        frame = _halved(np.ascontiguousarray(source), halvings)
+class Resampler:
+    """Fetches a square of ``size`` pixels from frames of one size, bilinearly, what lies outside black."""
+
+    def __init__(self, matrix: Float[np.ndarray, "2 3"], size: int, height: int, width: int) -> None:
+        self.size, self.halvings = size, _halvings(matrix, (width, height))
+        reduced = (width >> self.halvings[0], height >> self.halvings[1])
+        self.index, self.border = _to_pixels(matrix, size, (width, height), reduced)
         # Four bytes a pixel are one load; the same warp over three takes twice the time, conversions included.
-        cv2.cvtColor(frame, cv2.COLOR_RGB2RGBA, dst=four)
-        cv2.warpAffine(four, index, (size, size), dst=square, flags=_INVERSE_LINEAR, borderMode=border)
-        cv2.cvtColor(square, cv2.COLOR_RGBA2RGB, dst=target)
-    return result
+        self._four = np.empty((*reduced[::-1], 4), dtype=np.uint8)
+        self._square = np.empty((size, size, 4), dtype=np.uint8)
+
+    def __call__(self, frame: UInt8[np.ndarray, "h w 3"], into: UInt8[np.ndarray, "size size 3"]) -> None:
+        """One frame's square; ``into`` lies in one piece."""
+        small = _halved(np.ascontiguousarray(frame), self.halvings)
+        cv2.cvtColor(small, cv2.COLOR_RGB2RGBA, dst=self._four)
+        side = (self.size, self.size)
+        cv2.warpAffine(self._four, self.index, side, dst=self._square, flags=_INVERSE_LINEAR, borderMode=self.border)
+        cv2.cvtColor(self._square, cv2.COLOR_RGBA2RGB, dst=into)
 
 
 def _halvings(matrix: Float[np.ndarray, "2 3"], sides: tuple[int, int]) -> tuple[int, int]:

@@ -17,8 +17,9 @@ import cv2
 import numpy as np
 from jaxtyping import Float64, Int64, UInt8
 
-from kinelite.data.clip import Clip, ClipError, ClipInfo, DamagedClip, PathLike, shrunk
+from kinelite.data.clip import ClipError, ClipInfo, DamagedClip, PathLike, shrunk
 from kinelite.data.readers.image_headers import size_of
+from kinelite.data.sink import Sink, places_of
 
 FPS = 30.0
 """Images per second of every sequence and folder: files do not say, and sampling only needs a clock."""
@@ -44,8 +45,10 @@ def probe(path: PathLike) -> ClipInfo:
     return _probe(name, _changed_ns(name))
 
 
-def decode(info: ClipInfo, times_s: Float64[np.ndarray, " t"], short_side: int | None = None) -> Clip:
-    """As `kinelite.data.decode.decode`; each wanted image is read once, all are brought to the size of the first.
+def decode(
+    info: ClipInfo, times_s: Float64[np.ndarray, " t"], sink: Sink, short_side: int | None = None
+) -> Float64[np.ndarray, " t"]:
+    """As `kinelite.data.decode.Reader` has it; each image is read once, all are brought to the size of the first.
 
     Where a number is missing from a sequence, the image before it is on display. With ``short_side`` JPEG images are
     decoded at 1/2, 1/4 or 1/8 of their size where that is the wanted size or at least twice it, and the rest is done by
@@ -57,17 +60,16 @@ def decode(info: ClipInfo, times_s: Float64[np.ndarray, " t"], short_side: int |
     series = _series(info.path, _changed_ns(info.path))
     early_s = min(1e-3, 0.25 * info.period_s)
     wanted = series.shown(np.floor((times_s + early_s) * FPS))
-    distinct, where = np.unique(wanted, return_inverse=True)
-    height, width = shrunk(info.height, info.width, short_side)
-    shots = np.empty((len(distinct), height, width, 3), np.uint8)
-    for k, number in enumerate(distinct.tolist()):
+    shot = np.empty((*shrunk(info.height, info.width, short_side), 3), np.uint8)
+    sink.begin(len(wanted), *shot.shape[:2])
+    first = int(wanted.min())
+    for number, places in places_of(wanted):
         try:
-            _load(series.file(number), shots[k])
+            _load(series.file(number), shot)
         except _Unreadable as error:
-            raise _damage(info, series, int(distinct[0]), number, str(error)) from error
-    straight = len(distinct) == len(where) and bool((np.diff(where) == 1).all())
-    frames = shots if straight else shots[where]
-    return Clip(frames.transpose(0, 3, 1, 2), wanted / FPS, info.path)
+            raise _damage(info, series, first, number, str(error)) from error
+        sink.put(places, shot)
+    return wanted / FPS
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import json
 import os
 import stat
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from io import FileIO
@@ -20,8 +20,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64, Int64, UInt8, UInt32
 
-from kinelite.data.clip import Clip, ClipError, ClipInfo, PathLike, shrunk
+from kinelite.data.clip import ClipError, ClipInfo, PathLike, shrunk
 from kinelite.data.prepare.store import FORMATS, SUFFIX, from_line, to_line
+from kinelite.data.sink import Sink, places_of
 
 VERSION = "1"
 LONGEST_HEADER = 2**16
@@ -86,44 +87,34 @@ def probe(path: PathLike) -> PackedInfo:
     return _probe(name, status.st_mtime_ns, status.st_size)
 
 
-def decode(info: ClipInfo, times_s: Float64[np.ndarray, " t"], short_side: int | None = None) -> Clip:
-    """As `kinelite.data.decode.decode`; reads and decodes only the frames that are asked for (in h264 also those that
-    they lean on), each once.
+def decode(
+    info: ClipInfo, times_s: Float64[np.ndarray, " t"], sink: Sink, short_side: int | None = None
+) -> Float64[np.ndarray, " t"]:
+    """As `kinelite.data.decode.Reader` has it; reads and decodes only the frames that are asked for (in h264 also those
+    that they lean on), each once.
 
     Raises ClipError when a frame's checksum is wrong; raw frames are not summed up while reading, `data prepare
     --verify` does.
     """
+    import cv2
+
     packed = info if isinstance(info, PackedInfo) else probe(info.path)
     # The tolerance of `Picker`: times are rounded, so a little early is still that frame.
     early = times_s + min(1e-3, 0.25 * packed.period_s)
     shown = np.maximum(np.searchsorted(packed.shown_s, early, side="right") - 1, 0)
-    if len(shown) > 1 and not (np.diff(shown) > 0).all():
-        wanted, back = np.unique(shown, return_inverse=True)
-    else:
-        wanted, back = shown, None
-    frames = _frames(packed, wanted.tolist())
-    if short_side is not None and min(packed.width, packed.height) > short_side:
-        frames = _shrunk(frames, short_side)
-    if back is not None:
-        frames = frames[back]
-    return Clip(frames.transpose(0, 3, 1, 2), packed.pts_s[shown], packed.path)
-
-
-def _frames(info: PackedInfo, wanted: list[int]) -> UInt8[np.ndarray, "t h w 3"]:
-    out = np.empty((len(wanted), info.height, info.width, 3), np.uint8)
+    height, width = shrunk(packed.height, packed.width, short_side)
+    smaller = (height, width) != (packed.height, packed.width)
+    sink.begin(len(shown), height, width)
+    wanted = dict(places_of(shown))
     try:
-        with open(info.path, "rb", buffering=0) as file:
-            _DECODERS[info.codec](file, info, wanted, out)
+        with open(packed.path, "rb", buffering=0) as file:
+            for number, frame in _DECODERS[packed.codec](file, packed, list(wanted)):
+                if smaller:
+                    frame = cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA)
+                sink.put(wanted[number], frame)
     except OSError as error:
-        raise ClipError(info.path, f"cannot be read ({error.strerror or error})") from error
-    return out
-
-
-def _shrunk(frames: UInt8[np.ndarray, "t h w 3"], short_side: int) -> UInt8[np.ndarray, "t tall wide 3"]:
-    import cv2
-
-    height, width = shrunk(frames.shape[1], frames.shape[2], short_side)
-    return np.stack([cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA) for frame in frames])
+        raise ClipError(packed.path, f"cannot be read ({error.strerror or error})") from error
+    return packed.pts_s[shown]
 
 
 def _record(file: FileIO, info: PackedInfo, number: int) -> bytes:
@@ -142,42 +133,47 @@ def _fill(file: FileIO, info: PackedInfo, number: int, into: np.ndarray) -> None
         raise ClipError(info.path, f"is cut off within frame {number}")
 
 
-def _raw(file: FileIO, info: PackedInfo, wanted: list[int], out: UInt8[np.ndarray, "t h w 3"]) -> None:
-    for target, number in zip(out, wanted, strict=True):
-        _fill(file, info, number, target)
+_Numbered = Iterator[tuple[int, UInt8[np.ndarray, "h w 3"]]]
+"""Frames with their numbers; the memory of each may be that of the one before."""
 
 
-def _yuv(file: FileIO, info: PackedInfo, wanted: list[int], out: UInt8[np.ndarray, "t h w 3"]) -> None:
+def _raw(file: FileIO, info: PackedInfo, wanted: list[int]) -> _Numbered:
+    frame = np.empty((info.height, info.width, 3), np.uint8)
+    for number in wanted:
+        _fill(file, info, number, frame)
+        yield number, frame
+
+
+def _yuv(file: FileIO, info: PackedInfo, wanted: list[int]) -> _Numbered:
     import cv2
 
     height, width = info.height + info.height % 2, info.width + info.width % 2
     planes = np.empty((height * 3 // 2, width), np.uint8)
-    even = (height, width) == (info.height, info.width)
-    for target, number in zip(out, wanted, strict=True):
+    frame = np.empty((height, width, 3), np.uint8)
+    for number in wanted:
         _fill(file, info, number, planes)
-        if even:
-            cv2.cvtColor(planes, cv2.COLOR_YUV2RGB_I420, dst=target)
-        else:
-            target[:] = cv2.cvtColor(planes, cv2.COLOR_YUV2RGB_I420)[: info.height, : info.width]
+        cv2.cvtColor(planes, cv2.COLOR_YUV2RGB_I420, dst=frame)
+        yield number, frame[: info.height, : info.width]
 
 
-def _jpeg(file: FileIO, info: PackedInfo, wanted: list[int], out: UInt8[np.ndarray, "t h w 3"]) -> None:
+def _jpeg(file: FileIO, info: PackedInfo, wanted: list[int]) -> _Numbered:
     import cv2
 
-    for target, number in zip(out, wanted, strict=True):
+    for number in wanted:
         frame = cv2.imdecode(np.frombuffer(_record(file, info, number), np.uint8), cv2.IMREAD_COLOR)
-        if frame is None or frame.shape != target.shape:
+        if frame is None or frame.shape != (info.height, info.width, 3):
             raise ClipError(info.path, f"frame {number} is not the JPEG picture that the header announces")
-        cv2.cvtColor(frame, cv2.COLOR_BGR2RGB, dst=target)
+        yield number, cv2.cvtColor(frame, cv2.COLOR_BGR2RGB, dst=frame)
 
 
-def _h264(file: FileIO, info: PackedInfo, wanted: list[int], out: UInt8[np.ndarray, "t h w 3"]) -> None:
+def _h264(file: FileIO, info: PackedInfo, wanted: list[int]) -> _Numbered:
     from kinelite.data.readers.packets import decode_packets
 
-    decode_packets(lambda number: _record(file, info, number), info.path, info.gop, wanted, out)
+    size = info.height, info.width
+    return decode_packets(lambda number: _record(file, info, number), info.path, info.gop, wanted, size)
 
 
-_DECODERS: dict[str, Callable[[FileIO, PackedInfo, list[int], Any], None]] = {
+_DECODERS: dict[str, Callable[[FileIO, PackedInfo, list[int]], _Numbered]] = {
     "raw": _raw,
     "raw-yuv": _yuv,
     "jpeg": _jpeg,

@@ -68,27 +68,30 @@ def even(frame: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "tall wide 3"]:
 
 
 def decode_packets(
-    read: Callable[[int], bytes], path: str, gop: int, wanted: list[int], out: UInt8[np.ndarray, "t h w 3"]
-) -> None:
-    """Fill ``out`` with the frames ``wanted`` (increasing); ``read`` gives the packet of a frame. Raises ClipError."""
+    read: Callable[[int], bytes], path: str, gop: int, wanted: list[int], size: tuple[int, int]
+) -> Iterator[tuple[int, UInt8[np.ndarray, "h w 3"]]]:
+    """The frames ``wanted`` (increasing), of ``size`` height x width; ``read`` gives the packet of a frame.
+
+    Raises ClipError.
+    """
     context = av.CodecContext.create("h264", "r")
     assert isinstance(context, VideoCodecContext)
     context.thread_type, context.thread_count = "NONE", 1
     reformatter = VideoReformatter()
-    height, width = out.shape[1:3]
-    places = {number: place for place, number in enumerate(wanted)}
+    height, width = size
+    missing = set(wanted)
     try:
         for frame in _decoded(context, read, _needed(wanted, gop)):
-            place = None if frame.pts is None else places.pop(frame.pts, None)
-            if place is None:
+            if frame.pts not in missing:
                 continue
+            missing.remove(frame.pts)
             if (frame.height, frame.width) != (height + height % 2, width + width % 2):
                 raise ClipError(path, f"frame {frame.pts} has another size than the header announces")
-            out[place] = reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray()[:height, :width]
+            yield frame.pts, reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray()[:height, :width]
     except FFmpegError as error:
         raise ClipError(path, f"cannot be decoded ({error.strerror or error})") from error
-    if places:
-        raise ClipError(path, f"is damaged: {len(places)} frames cannot be decoded")
+    if missing:
+        raise ClipError(path, f"is damaged: {len(missing)} frames cannot be decoded")
 
 
 def _needed(wanted: list[int], gop: int) -> Iterator[int]:

@@ -9,20 +9,22 @@ from jaxtyping import Float64, UInt8
 
 from kinelite.data.clip import ClipInfo, shrunk
 from kinelite.data.readers.probe import display
+from kinelite.data.sink import Sink
 from kinelite.data.stages import stage
 
 
 class Picker:
-    """Gives each wanted time its frame while frames come by in presentation order."""
+    """Gives each wanted time its frame while frames come by in presentation order, and the sink those frames."""
 
-    def __init__(self, info: ClipInfo, times_s: Float64[np.ndarray, " t"], short_side: int | None) -> None:
-        self.info = info
-        self.frames: UInt8[np.ndarray, "t c h w"] | None = None
+    def __init__(self, info: ClipInfo, times_s: Float64[np.ndarray, " t"], short_side: int | None, sink: Sink) -> None:
+        self.info, self.short_side, self.sink = info, short_side, sink
+        self.order = np.argsort(times_s, kind="stable")
         self.pts_s = np.zeros(len(times_s))
         # Up to a quarter of a frame early is still that frame: times are rounded, to milliseconds in Matroska.
-        self.times_s = times_s + min(1e-3, 0.25 * info.period_s)
+        self.times_s = times_s[self.order] + min(1e-3, 0.25 * info.period_s)
+        self.size: tuple[int, int] | None = None
+        """Height and width of what the sink gets: those of the first frame."""
         self.restart()
-        self.short_side = short_side
         # One for all frames, on one thread: a frame's own to_ndarray(format=...) sets the conversion up anew each time
         # and wakes a thread per core for it, which took a hundred times as long for small frames.
         self._reformatter = VideoReformatter()
@@ -30,7 +32,10 @@ class Picker:
         self._display = (False, False, False)
 
     def restart(self) -> None:
+        """Begin again with the first time."""
         self._answered(0)
+        if self.size is not None:
+            self.sink.begin(len(self.order), *self.size)
 
     def _answered(self, upto: int) -> None:
         self.done = upto
@@ -44,12 +49,12 @@ class Picker:
             return
         with stage("convert"):
             rgb = self._rgb(frame)
-            if self.frames is None:
-                # Colours stay side by side in memory, as the decoder gives them and OpenCV wants them.
-                channels, height, width = rgb.shape
-                self.frames = np.empty((len(self.times_s), height, width, channels), np.uint8).transpose(0, 3, 1, 2)
-            self.frames[self.done : upto] = rgb
-        self.pts_s[self.done : upto] = shown_s
+            if self.size is None:
+                self.size = rgb.shape[0], rgb.shape[1]
+                self.sink.begin(len(self.order), *self.size)
+            places = self.order[self.done : upto]
+            self.sink.put(places, rgb)
+        self.pts_s[places] = shown_s
         self._answered(upto)
 
     def wanted(self) -> dict[int, float] | None:
@@ -70,16 +75,16 @@ class Picker:
         places = np.unique(np.maximum(np.searchsorted(shown_s, self.times_s, side="right") - 1, 0))
         return dict(zip(info.pts[places].tolist(), np.append(shown_s, np.inf)[places + 1].tolist(), strict=True))
 
-    def _rgb(self, frame: VideoFrame) -> UInt8[np.ndarray, "c h w"]:
+    def _rgb(self, frame: VideoFrame) -> UInt8[np.ndarray, "h w 3"]:
         if frame.rotation != self._rotation:
             self._rotation, self._display = frame.rotation, display(frame)
         swap, vertical, horizontal = self._display
-        if self.frames is None:
+        if self.size is None:
             height, width = shrunk(frame.height, frame.width, self.short_side)
         else:  # a stream that changes its size is brought to the size it began with
-            height, width = self.frames.shape[3:1:-1] if swap else self.frames.shape[2:]
+            height, width = self.size[::-1] if swap else self.size
         same = (height, width) == (frame.height, frame.width)
         resize = {} if same else {"width": width, "height": height, "interpolation": "AREA"}
         image = self._reformatter.reformat(frame, format="rgb24", threads=1, **resize).to_ndarray()
-        image = image.transpose(2, 1, 0) if swap else image.transpose(2, 0, 1)
-        return image[:, :: -1 if vertical else 1, :: -1 if horizontal else 1]
+        image = image.swapaxes(0, 1) if swap else image
+        return image[:: -1 if vertical else 1, :: -1 if horizontal else 1]

@@ -12,12 +12,16 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from kinelite.data.clip import Clip, ClipInfo, shrunk
+from kinelite.data.clip import ClipInfo, shrunk
 from kinelite.data.readers import video
 from kinelite.data.readers.video import handles, probe
+from kinelite.data.sink import Sink, places_of
 from kinelite.errors import SetupError
 
 __all__ = ["decode", "handles", "probe", "require"]
+
+TOGETHER = 32
+"""Frames that are asked for at a time: enough that the call costs little, few enough to hold."""
 
 
 def require() -> type[Any]:
@@ -35,8 +39,10 @@ def require() -> type[Any]:
     return decoders.VideoDecoder
 
 
-def decode(info: ClipInfo, times_s: Float64[np.ndarray, " t"], short_side: int | None = None) -> Clip:
-    """As `kinelite.data.decode.decode`, on one thread.
+def decode(
+    info: ClipInfo, times_s: Float64[np.ndarray, " t"], sink: Sink, short_side: int | None = None
+) -> Float64[np.ndarray, " t"]:
+    """As `kinelite.data.decode.Reader` has it, on one thread.
 
     PyAV takes over where TorchCodec has no exact answer: files whose time stamps are unusable, whose frame table is not
     known or disagrees with TorchCodec's, that are to be shrunk while decoding, and that TorchCodec fails on. Raises
@@ -44,30 +50,41 @@ def decode(info: ClipInfo, times_s: Float64[np.ndarray, " t"], short_side: int |
     """
     decoder = require()
     smaller = shrunk(info.height, info.width, short_side) != (info.height, info.width)
-    clip = None if info.counted or info.pts is None or smaller else _decoded(decoder, info, info.pts, times_s)
-    return clip or video.decode(info, times_s, short_side)
+    if not (info.counted or info.pts is None or smaller):
+        pts_s = _decoded(decoder, info, info.pts, times_s, sink)
+        if pts_s is not None:
+            return pts_s
+    return video.decode(info, times_s, sink, short_side)
 
 
 def _decoded(
-    decoder: type[Any], info: ClipInfo, pts: Int64[np.ndarray, " n"], times_s: Float64[np.ndarray, " t"]
-) -> Clip | None:
+    decoder: type[Any],
+    info: ClipInfo,
+    pts: Int64[np.ndarray, " n"],
+    times_s: Float64[np.ndarray, " t"],
+    sink: Sink,
+) -> Float64[np.ndarray, " t"] | None:
     early_s = min(1e-3, 0.25 * info.period_s)  # as in Picker
     shown_s = pts * float(info.time_base)
     wanted = np.maximum(np.searchsorted(shown_s, times_s + early_s, side="right") - 1, 0)
-    distinct, where = np.unique(wanted, return_inverse=True)
+    distinct = list(places_of(wanted))
+    sink.begin(len(wanted), info.height, info.width)
     try:
         source = decoder(info.path, stream_index=info.stream, dimension_order="NHWC", num_ffmpeg_threads=1)
         if len(source) != len(pts):
             return None
-        found = source.get_frames_at(distinct.tolist())
+        for begin in range(0, len(distinct), TOGETHER):
+            part = distinct[begin : begin + TOGETHER]
+            numbers = [number for number, _ in part]
+            found = source.get_frames_at(numbers)
+            same_times = bool((np.abs(found.pts_seconds.numpy() - shown_s[numbers]) < early_s).all())
+            if tuple(found.data.shape[1:3]) != (info.height, info.width) or not same_times:
+                return None
+            for (_, places), frame in zip(part, found.data.numpy(), strict=True):
+                sink.put(places, frame)
     except (RuntimeError, ValueError, IndexError):
         return None  # PyAV names the reason, or finds the good part
-    frames = found.data.numpy()
-    same_times = bool((np.abs(found.pts_seconds.numpy() - shown_s[distinct]) < early_s).all())
-    if frames.shape[1:3] != (info.height, info.width) or not same_times:
-        return None
-    straight = len(distinct) == len(where) and bool((np.diff(where) == 1).all())
-    return Clip((frames if straight else frames[where]).transpose(0, 3, 1, 2), shown_s[wanted], info.path)
+    return shown_s[wanted]
 
 
 def _first_line(error: Exception) -> str:

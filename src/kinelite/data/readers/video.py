@@ -18,10 +18,11 @@ from av.video.frame import PictureType, VideoFrame
 from av.video.stream import VideoStream
 from jaxtyping import Float64
 
-from kinelite.data.clip import Clip, ClipError, ClipInfo, DamagedClip
+from kinelite.data.clip import ClipError, ClipInfo, DamagedClip
 from kinelite.data.readers.avi_order import LineUp
 from kinelite.data.readers.picker import Picker
 from kinelite.data.readers.probe import LeftOpen, demuxed, opened, probe, take_open
+from kinelite.data.sink import Sink
 from kinelite.data.stages import stage
 
 SEEK_PAYS_FRAMES = 6
@@ -39,24 +40,23 @@ def handles(name: str) -> bool:
     return True
 
 
-def decode(info: ClipInfo, times_s: Float64[np.ndarray, " t"], short_side: int | None = None) -> Clip:
-    """As `kinelite.data.decode.decode`; conversion to RGB is PyAV's ``to_ndarray(format="rgb24")``.
+def decode(
+    info: ClipInfo, times_s: Float64[np.ndarray, " t"], sink: Sink, short_side: int | None = None
+) -> Float64[np.ndarray, " t"]:
+    """As `kinelite.data.decode.Reader` has it; conversion to RGB is PyAV's ``to_ndarray(format="rgb24")``.
 
-    ``short_side`` shrinks larger frames in the same step. Uses one thread and holds only the frames that are asked for.
+    ``short_side`` shrinks larger frames in the same step. Uses one thread.
     """
-    order = np.argsort(times_s, kind="stable")
-    picker = Picker(info, times_s[order], short_side)
+    picker = Picker(info, times_s, short_side, sink)
     try:
         _fill(picker, info)
     except _Unordered:
         info = replace(info, counted=True, pts=None)
-        picker = Picker(info, times_s[order], short_side)
+        picker = Picker(info, times_s, short_side, sink)
         _fill(picker, info)
-    back = np.argsort(order, kind="stable")
-    if picker.frames is None:
+    if picker.size is None:
         raise ClipError(info.path, "no frame of it can be decoded")
-    straight = bool((np.diff(back) == 1).all())
-    return Clip(picker.frames if straight else picker.frames[back], picker.pts_s[back], info.path)
+    return picker.pts_s
 
 
 class _Unordered(Exception):
