@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kinelite.data import augment, views
 from kinelite.data.augment import resize
 from kinelite.data.dataset import ClipDataset, Reading, read_row, train_frames, view_frames
-from kinelite.data.decode import ClipWarning, decode, probe
+from kinelite.data.decode import ClipWarning, decode, probe, read_clip
 from kinelite.data.manifest import Manifest, Row
 from kinelite.data.sampling import sparse_times
+from kinelite.data.sink import Whole
 from kinelite.types import InputSpec
 
 SPEC = InputSpec(4, 32)
@@ -41,9 +43,9 @@ def test_a_single_view_has_the_middle_frame_of_each_segment(row: Row, frames: np
 
 
 def test_dense_views_are_windows_of_the_stride_from_beginning_to_end(row: Row, frames: np.ndarray) -> None:
-    views = view_frames(row, replace(SPEC, sampling="dense", stride=2), (2, 1))
-    assert [view.shape for view in views] == [(4, 3, 32, 32)] * 2
-    first, last = ([_number(frame, frames) for frame in view] for view in views)
+    found = view_frames(row, replace(SPEC, sampling="dense", stride=2), (2, 1))
+    assert [view.shape for view in found] == [(4, 3, 32, 32)] * 2
+    first, last = ([_number(frame, frames) for frame in view] for view in found)
     assert np.diff(first).tolist() == np.diff(last).tolist() == [2, 2, 2]
     assert first[0] <= 1
     assert last[-1] >= 10
@@ -79,7 +81,7 @@ def test_only_the_part_of_the_file_that_the_row_names_is_seen(row: Row, frames: 
             times.extend(sparse_times(start_s, end_s, 4, np.random.default_rng(draw)))
             return np.array(times)
 
-        read_row(part, choose)
+        read_row(part, choose, Whole())
         assert part.start_s <= min(times) <= max(times) <= part.end_s  # type: ignore[operator]
 
 
@@ -117,8 +119,30 @@ def test_a_clip_that_cannot_be_read_is_a_sample_with_a_reason(row: Row, tmp_path
 def test_much_larger_frames_come_smaller_and_look_the_same(row: Row) -> None:
     """32 pixels for results of 8: twice 8 is kept, and the result differs by rounding and resampling only."""
     small, large = (replace(SPEC, size=size) for size in (8, 12))
-    assert read_row(row, lambda *_: np.zeros(1), small.size).shape == (1, 3, 16, 16)
-    assert read_row(row, lambda *_: np.zeros(1), large.size).shape == (1, 3, 32, 32)
-    whole, reduced = (resize(read_row(row, lambda *_: np.zeros(1), size), 8, "squash") for size in (None, 8))
+    assert _first(row, small.size).shape == (1, 3, 16, 16)
+    assert _first(row, large.size).shape == (1, 3, 32, 32)
+    whole, reduced = (resize(_first(row, size), 8, "squash") for size in (None, 8))
     difference = np.abs(reduced.astype(int) - whole)
     assert 0 < difference.mean() < 4
+
+
+def _first(row: Row, size: int | None) -> np.ndarray:
+    whole = Whole()
+    read_row(row, lambda *_: np.zeros(1), whole, size)
+    return whole.frames.transpose(0, 3, 1, 2)
+
+
+@pytest.mark.parametrize("policy", ["none", "lightweight_ssv2", "vivit_ssv2", "vivit_kinetics"])
+@pytest.mark.parametrize("count", [5, 30])
+def test_frames_made_one_by_one_are_those_of_the_whole_clip(
+    row: Row, policy: str, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Against decoding everything first; strips of three squares, so that several are needed."""
+    monkeypatch.setattr(views, "STRIP", 3 * 3 * 24**2)
+    spec = replace(SPEC, frames=count, size=24)
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        clip = read_clip(row.path, count, rng=rng).frames
+        draw = augment.draw(augment.policy(policy), 32, 32, 24, rng, spec.fit)
+        got = train_frames(row, spec, policy, np.random.default_rng(seed))
+        assert np.array_equal(got, augment.apply(clip, draw, 24))

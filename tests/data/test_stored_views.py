@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kinelite.data import dataset, stored_views
+from kinelite.data import dataset
 from kinelite.data.dataset import ClipDataset, Key, Reading, Stored, read_sample, train_frames, view_frames
 from kinelite.data.loader import make_loader
 from kinelite.data.manifest import Manifest, Row
@@ -52,12 +52,6 @@ def test_the_file_is_decoded_once(row: Row, monkeypatch: pytest.MonkeyPatch) -> 
     assert len(calls) == 1
 
 
-def test_views_of_long_clips_are_read_one_by_one_and_are_the_same(row: Row, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = together(row, SPEC, "flip", Stored(4, 3, 2))
-    monkeypatch.setattr(stored_views, "TOGETHER", 1)
-    np.testing.assert_array_equal(together(row, SPEC, "flip", Stored(4, 3, 2)), whole)
-
-
 @pytest.mark.parametrize("sampling", ["sparse", "dense"])
 @pytest.mark.parametrize("tubelet", [1, 2])
 def test_the_middle_phase_of_the_first_view_is_the_test_sample(row: Row, sampling: Sampling, tubelet: int) -> None:
@@ -78,8 +72,8 @@ def test_phases_of_a_tubelet_look_at_its_own_segments_in_order(row: Row) -> None
 
 def test_one_draw_holds_for_all_phases_of_a_view(row: Row, monkeypatch: pytest.MonkeyPatch) -> None:
     draws = []
-    real = stored_views.augment.draw
-    monkeypatch.setattr(stored_views.augment, "draw", lambda *a, **k: draws.append(1) or real(*a, **k))
+    real = dataset.augment.draw
+    monkeypatch.setattr(dataset.augment, "draw", lambda *a, **k: draws.append(1) or real(*a, **k))
     together(row, SPEC, "flip", Stored(3, 5, 2))
     assert len(draws) == 2
 

@@ -53,7 +53,7 @@ def test_the_same_samples_give_the_same_losses_stored_and_online(
     quick: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optim: OptimConfig
 ) -> None:
     """Online training is shown the test sample, which is what a single stored view is."""
-    monkeypatch.setattr(dataset, "train_frames", lambda row, spec, *_: view_frames(row, spec, (1, 1))[0])
+    monkeypatch.setattr(dataset, "fill_training", lambda out, row, spec, *_: dataset.fill_views(out, row, spec, (1, 1)))
     stages = (Stage("short", epochs=1), Stage("long", frames=8, epochs=3, freeze=("encoder.*",), adapter=True))
     runs = []
     for features in (EXACT, FeaturesConfig(mode="online")):

@@ -126,13 +126,13 @@ def _fill(out: UInt8[np.ndarray, "v c t h w"], row: Row, key: Key, reading: Read
 
         stored_frames(out, row, key.index, reading, reading.stored)
     elif reading.policy is None:
-        view_frames(out, row, reading.spec, reading.views)
+        fill_views(out, row, reading.spec, reading.views)
     else:
         rng = np.random.default_rng([reading.seed, key.epoch, key.index])
-        train_frames(out, row, reading.spec, reading.policy, rng)
+        fill_training(out, row, reading.spec, reading.policy, rng)
 
 
-def train_frames(
+def fill_training(
     out: UInt8[np.ndarray, "1 c t h w"], row: Row, spec: InputSpec, policy: str, rng: np.random.Generator
 ) -> None:
     """One training sample: random times, one augmentation draw for all frames."""
@@ -160,7 +160,7 @@ def training_times(spec: InputSpec, rng: np.random.Generator) -> ChooseTimes:
     return choose
 
 
-def view_frames(out: UInt8[np.ndarray, "v c t h w"], row: Row, spec: InputSpec, views: tuple[int, int]) -> None:
+def fill_views(out: UInt8[np.ndarray, "v c t h w"], row: Row, spec: InputSpec, views: tuple[int, int]) -> None:
     """All temporal x spatial test views of a clip; each distinct frame is decoded once."""
     temporal, spatial = views
 
@@ -173,6 +173,20 @@ def view_frames(out: UInt8[np.ndarray, "v c t h w"], row: Row, spec: InputSpec, 
         return [augment.fixed_draw(height, width, spec.size, fit, crop, spatial) for crop in range(spatial)] * temporal
 
     read_row(row, choose, Views(out, draws, spatial), spec.size)
+
+
+def train_frames(row: Row, spec: InputSpec, policy: str, rng: np.random.Generator) -> UInt8[np.ndarray, "t c h w"]:
+    """One training sample, frame by frame."""
+    out = np.empty(Reading(spec, policy).shape, np.uint8)
+    fill_training(out, row, spec, policy, rng)
+    return out[0].swapaxes(0, 1)
+
+
+def view_frames(row: Row, spec: InputSpec, views: tuple[int, int]) -> list[UInt8[np.ndarray, "t c h w"]]:
+    """All test views, frame by frame."""
+    out = np.empty(Reading(spec, views=views).shape, np.uint8)
+    fill_views(out, row, spec, views)
+    return list(out.swapaxes(1, 2))
 
 
 LARGE, KEPT = 3, 2

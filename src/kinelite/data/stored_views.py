@@ -18,7 +18,7 @@ def stored_frames(
     """Frames of the views from ``first`` on, ``t = frames * phases``: tubelet by tubelet, its phases one after another.
 
     View 0 is the test sample; view v is what training draws for clip ``index`` in epoch v, with one augmentation draw
-    for all of its phases. One phase gives exactly the frames of `view_frames` and `train_frames`.
+    for all of its phases. One phase gives exactly the frames of `fill_views` and `fill_training`.
     """
     spec, calls = reading.spec, 0
     generators = {view: np.random.default_rng([reading.seed, view, index]) for view in range(first, first + len(out))}
