@@ -15,7 +15,6 @@ from safetensors.torch import load_file
 
 from kinelite.config import ClipConfig, FeaturesConfig, KeepConfig, NetConfig, OptimConfig, Stage, TrainConfig
 from kinelite.data import dataset
-from kinelite.data.dataset import view_frames
 from kinelite.errors import DataError, UsageError
 from kinelite.records import TrainRecord, read_jsonl
 from kinelite.train import fit as fit_module

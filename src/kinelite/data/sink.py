@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int64, UInt8
 
 
+@runtime_checkable
 class Sink(Protocol):
     """Takes the frames of one clip from a reader."""
 
