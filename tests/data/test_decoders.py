@@ -11,10 +11,11 @@ import pytest
 
 from kinelite.data import choose_decoder as choosing
 from kinelite.data.choose_decoder import CLIPS, choose_decoder
-from kinelite.data.clip import Clip, ClipError, ClipInfo
+from kinelite.data.clip import ClipError, ClipInfo
 from kinelite.data.manifest import Row
 from kinelite.data.readers import video
 from kinelite.data.sampling import sparse_times
+from kinelite.data.sink import Whole
 from kinelite.errors import SetupError, UsageError
 
 
@@ -34,24 +35,25 @@ class Stub:
         self.change, self.slower_s, self.asked = change, slower_s, []
         monkeypatch.setattr(choosing, "torchcodec_reader", SimpleNamespace(require=lambda: None, decode=self.decode))
 
-    def decode(self, info: ClipInfo, times_s: np.ndarray) -> Clip:
+    def decode(self, info: ClipInfo, times_s: np.ndarray, sink: Whole) -> np.ndarray:
         self.asked.append(info.path)
-        clip = video.decode(info, times_s)
+        pts_s = video.decode(info, times_s, sink)
         until = time.process_time() + self.slower_s
         while time.process_time() < until:
             pass
-        return Clip(clip.frames + np.uint8(self.change), clip.pts_s, clip.path)
+        sink.frames += np.uint8(self.change)
+        return pts_s
 
 
 @pytest.fixture
 def slow_pyav(monkeypatch: pytest.MonkeyPatch) -> None:
     real = video.decode
 
-    def decode(info: ClipInfo, times_s: np.ndarray) -> Clip:
+    def decode(info: ClipInfo, times_s: np.ndarray, sink: Whole) -> np.ndarray:
         until = time.process_time() + 0.02
         while time.process_time() < until:
             pass
-        return real(info, times_s)
+        return real(info, times_s, sink)
 
     monkeypatch.setattr(choosing, "video", SimpleNamespace(decode=decode, probe=video.probe))
     monkeypatch.setattr(choosing, "reader", lambda _: choosing.video)
@@ -96,7 +98,7 @@ def test_clips_that_cannot_be_read_are_passed_over(
     assert "4 clips" in choose_decoder("auto", mixed, choose).why
     assert str(bad) not in stub.asked
 
-    def broken(*_: object) -> Clip:
+    def broken(*_: object) -> np.ndarray:
         raise ClipError("a", "is odd")
 
     monkeypatch.setattr(choosing, "video", SimpleNamespace(decode=broken, probe=video.probe))

@@ -14,7 +14,7 @@ import torch
 
 from kinelite.bench.peers import PEERS, PeerPipeline, missing, unsuited
 from kinelite.data.dataset import ClipDataset, Key, Reading
-from kinelite.data.decode import decoder_in_use, use_decoder
+from kinelite.data.decode import decoding_with
 from kinelite.data.loader import ClipLoader, make_loader
 from kinelite.data.manifest import Manifest, Row
 from kinelite.data.stages import stage, take_seconds
@@ -69,13 +69,9 @@ class OurPipeline:
 
     def stages_s(self, order: Sequence[int]) -> dict[str, float]:
         """As `Pipeline.stages_s`."""
-        before = decoder_in_use()
-        use_decoder(self.reading.decoder)
         take_seconds()
-        try:
+        with decoding_with(self.reading.decoder):
             samples = [self.clips[Key(0, index)].frames for index in order]
-        finally:
-            use_decoder(before)
         with stage("collate"):
             torch.stack([torch.from_numpy(frames) for frames in samples])
         return take_seconds()

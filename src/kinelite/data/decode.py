@@ -6,11 +6,12 @@ it.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -39,6 +40,7 @@ __all__ = [
     "ClipWarning",
     "DamagedClip",
     "decode",
+    "decoding_with",
     "probe",
     "read_clip",
     "read_part",
@@ -95,6 +97,17 @@ def use_decoder(name: str) -> None:
 def decoder_in_use() -> str:
     """What decodes video files in this process: pyav, unless `use_decoder` said otherwise."""
     return _in_use
+
+
+@contextlib.contextmanager
+def decoding_with(name: str) -> Iterator[None]:
+    """`use_decoder` while it lasts."""
+    before = decoder_in_use()
+    use_decoder(name)
+    try:
+        yield
+    finally:
+        use_decoder(before)
 
 
 def probe(path: PathLike) -> ClipInfo:

@@ -15,7 +15,7 @@ from torch import Tensor
 from kinelite.data.clip import ClipWarning
 from kinelite.data.crew import LIMIT_S
 from kinelite.data.dataset import ClipDataset, Key, Sample
-from kinelite.data.decode import decoder_in_use, use_decoder
+from kinelite.data.decode import decoding_with
 from kinelite.data.pool import Pool
 from kinelite.ranks import cores_here
 
@@ -121,12 +121,8 @@ class ClipLoader:
             self.pool.close()
 
     def _here(self, keys: list[Key]) -> list[Sample]:
-        before = decoder_in_use()
-        use_decoder(self.dataset.reading.decoder)
-        try:
+        with decoding_with(self.dataset.reading.decoder):
             return [self.dataset[key] for key in keys]
-        finally:
-            use_decoder(before)
 
     def _batch(self, samples: list[Sample]) -> Batch:
         for sample in samples:

@@ -167,7 +167,7 @@ def read_all(content: bytes, path: Path) -> Clip:
     path.write_bytes(content)
     packed._probe.cache_clear()
     info = packed.probe(path)
-    return packed.decode(info, np.linspace(info.start_s, info.end_s, 12))
+    return decode(path, np.linspace(info.start_s, info.end_s, 12), info)
 
 
 @given(data=st.data())
@@ -230,7 +230,7 @@ def test_a_file_that_is_cut_after_it_was_looked_at(contents: dict[str, bytes], t
         info = packed.probe(path)
         path.write_bytes(content[: info.data_at + 10])
         with pytest.raises(ClipError, match=r"cut off|checksum"):
-            packed.decode(info, np.array([info.end_s]))
+            decode(path, np.array([info.end_s]), info)
 
 
 def test_thinning(clip: Path, tmp_path: Path) -> None:

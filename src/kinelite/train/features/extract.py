@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from kinelite.data.crew import LIMIT_S
 from kinelite.data.dataset import ClipDataset, Reading, Sample, Stored
 from kinelite.data.dataset import Key as ClipKey
-from kinelite.data.decode import decoder_in_use, use_decoder
+from kinelite.data.decode import decoding_with
 from kinelite.data.manifest import Manifest
 from kinelite.data.pool import Pool
 from kinelite.errors import DataError, RunError
@@ -128,20 +128,21 @@ class _Pass:
 
     def _blocks(self, missing: Iterable[int], progress: Progress, stop: Callable[[], str]) -> Iterator[int]:
         """Blocks as they are written. Reading runs ahead, so claims do too."""
-        samples = self._read(self._keys(missing))
+        portions = self._read(self._keys(missing))
         done = self._done()
-        for first in samples:
+        for samples in portions:
             block = self._claimed.popleft()
             clips = self.store.layout.clips_of(block, self.store.clips)
-            parts, problems, some = [], {}, first
+            parts, problems = [], {}
             while True:
                 _stop(stop, self.store)
-                problems |= {sample.index - clips.start: sample.problem for sample in some if sample.problem}
-                parts.append(self._features(some))
-                progress(done := done + len(some), self.store.clips)
+                problems |= {sample.index - clips.start: sample.problem for sample in samples if sample.problem}
+                done += len(samples)
+                parts.append(self._features(samples))
+                progress(done, self.store.clips)
                 if sum(map(len, parts)) == len(clips):
                     break
-                some = next(samples)
+                samples = next(portions)
             name = f"{self.store.key.digest()}.{block}"
             write_block(self.store.path(block), torch.cat(parts), problems, name)
             yield block
@@ -162,13 +163,10 @@ class _Pass:
                 yield [ClipKey(0, index) for index in range(start, min(clips.stop, start + self.at_once))]
 
     def _features(self, samples: list[Sample]) -> Float[Tensor, "clips views m d"]:
-        frames = torch.zeros((len(samples), *self.shape), dtype=torch.uint8, pin_memory=self.pin)
-        readable = torch.zeros(len(samples), 1, 1, 1, dtype=torch.bool)
-        for place, sample in enumerate(samples):
-            if sample.frames is not None:
-                frames.numpy()[place] = sample.frames
-                readable[place] = True
-        # A clip that cannot be read keeps its place, so that the others are encoded in the same company each time.
+        """Features of a portion, which is empty afterwards: long clips are large, and the next ones are read soon."""
+        readable = torch.tensor([sample.frames is not None for sample in samples])[:, None, None, None]
+        frames = self._together(samples)
+        samples.clear()
         found = self.encode(frames.flatten(0, 1)).unflatten(0, frames.shape[:2]).cpu()
         if not self.proven and readable.any():
             self._prove(frames[readable.flatten()][0, :1], found[readable.flatten()][0, :1])
@@ -176,6 +174,17 @@ class _Pass:
         if not stored.isfinite().all():
             raise RunError(_beyond(found, self.store))
         return stored
+
+    def _together(self, samples: list[Sample]) -> UInt8[Tensor, "clips views c t h w"]:
+        only = samples[0].frames if len(samples) == 1 else None
+        if only is not None and only.flags.owndata and not self.pin:
+            return torch.from_numpy(only)[None]
+        # A clip that cannot be read keeps its place, so that the others are encoded in the same company each time.
+        frames = torch.zeros((len(samples), *self.shape), dtype=torch.uint8, pin_memory=self.pin)
+        for place, sample in enumerate(samples):
+            if sample.frames is not None:
+                frames.numpy()[place] = sample.frames
+        return frames
 
     def _prove(self, frames: UInt8[Tensor, "1 c t h w"], found: Float[Tensor, "1 m d"]) -> None:
         """Compare the first features in half precision with those in fp32: there are processors and kernels on which
@@ -230,14 +239,11 @@ def still(model: nn.Module) -> Iterator[None]:
 
 
 def _here(clips: ClipDataset, keys: Iterable[list[ClipKey]]) -> Iterator[list[Sample]]:
-    for some in keys:
-        before = decoder_in_use()
-        use_decoder(clips.reading.decoder)
-        try:
-            samples = [clips[key] for key in some]
-        finally:
-            use_decoder(before)
-        yield samples
+    def read(some: list[ClipKey]) -> list[Sample]:
+        with decoding_with(clips.reading.decoder):
+            return [clips[key] for key in some]
+
+    return map(read, keys)
 
 
 def _stop(stop: Callable[[], str], store: FeatureStore) -> None:

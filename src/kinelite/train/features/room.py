@@ -10,7 +10,7 @@ import torch
 
 from kinelite.data.dataset import Key as ClipKey
 from kinelite.data.dataset import read_sample
-from kinelite.data.decode import decoder_in_use, use_decoder
+from kinelite.data.decode import decoding_with
 from kinelite.data.manifest import Manifest
 from kinelite.data.prepare.estimate import PATIENCE_S, free_bytes, spread
 from kinelite.errors import DataError, SetupError
@@ -74,9 +74,7 @@ def estimate(
     reading = replace(reading_of(key, means.decoder), remember=False)
     encode, began, reason = encoder_of(model, key, means), time.monotonic(), ""
     read_s, encoded_s = [], []
-    before = decoder_in_use()
-    use_decoder(reading.decoder)
-    try:
+    with decoding_with(reading.decoder):
         for row in spread(manifest.rows):
             started = time.perf_counter()
             sample = read_sample(row, ClipKey(0, 0), reading)
@@ -90,11 +88,10 @@ def estimate(
                     encode(frames)  # the first time is no measure: kernels are chosen, memory is asked for
                 started = time.perf_counter()
                 encode(frames).cpu()
+            del sample, frames  # a long clip is large
             encoded_s.append((time.perf_counter() - started) * key.views)
             if time.monotonic() - began > min(patience_s, PATIENCE_S):
                 break
-    finally:
-        use_decoder(before)
     if not read_s:
         raise DataError(f"None of the clips that were tried can be decoded, such as {reason}")
     count = key.clips if clips is None else clips
