@@ -6,6 +6,7 @@ import errno
 import os
 import resource
 import signal
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ import torch
 
 from kinelite import records
 from kinelite.config import NetConfig, SplitConfig
-from kinelite.data.dataset import train_frames, view_frames
+from kinelite.data.dataset import ClipDataset, Sample, train_frames, view_frames
 from kinelite.data.manifest import Manifest, Row
 from kinelite.data.sets import load_set
 from kinelite.errors import DataError, RunError, SetupError, UsageError
@@ -166,6 +167,35 @@ def test_a_model_in_training_is_encoded_in_evaluation_mode_and_left_as_it_was(
     assert [module.training for module in model.modules()] == modes
     with still(model):
         assert not any(module.training for module in model.modules())
+
+
+def test_a_clip_is_gone_before_the_next_one_is_read(
+    manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A long clip is large, so the pass may hold one of them, and once."""
+    alive: weakref.WeakSet[Owned] = weakref.WeakSet()
+    others: list[int] = []
+
+    class Owned(np.ndarray):
+        """An array of its own memory that a weak set can count."""
+
+        __hash__ = object.__hash__  # type: ignore[assignment]
+
+    real = ClipDataset.__getitem__
+
+    def read(self: ClipDataset, key: Any) -> Sample:
+        others.append(len(alive))
+        found = real(self, key)
+        assert found.frames is not None
+        frames = Owned(found.frames.shape, np.uint8)
+        frames[:] = found.frames
+        alive.add(frames)
+        return replace(found, frames=frames)
+
+    monkeypatch.setattr(ClipDataset, "__getitem__", read)
+    monkeypatch.setattr(extracting, "READ_BYTES", 1)
+    made(manifest, tmp_path)
+    assert others == [0] * len(manifest.rows)
 
 
 def test_a_full_disk_is_a_setup_error_that_keeps_what_is_finished(
