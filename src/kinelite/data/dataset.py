@@ -5,7 +5,6 @@ Needs no PyTorch, so that the processes that read clips start in a fraction of a
 
 from __future__ import annotations
 
-import copy
 import os
 import warnings
 from dataclasses import dataclass, field
@@ -146,7 +145,10 @@ def fill_training(
 def training_draw(spec: InputSpec, policy: str, height: int, width: int, rng: np.random.Generator) -> augment.Draw:
     """What happens to frames of a training sample whose times ``rng`` has drawn. That leaves ``rng`` as it is, because
     a clip that turns out to be damaged has its times drawn again."""
-    return augment.draw(augment.policy(policy), height, width, spec.size, copy.deepcopy(rng), spec.fit)
+    state = rng.bit_generator.state
+    drawn = augment.draw(augment.policy(policy), height, width, spec.size, rng, spec.fit)
+    rng.bit_generator.state = state
+    return drawn
 
 
 def training_times(spec: InputSpec, rng: np.random.Generator) -> ChooseTimes:

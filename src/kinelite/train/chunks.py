@@ -98,18 +98,21 @@ def model_input(
 def _encode(
     model: Any, shape: tuple[int, ...], video: Callable[[slice, slice], Tensor], device: torch.device, asked: int
 ) -> Tensor:
-    clips, frames = shape[0], shape[2]
-    chunk = choose_chunk(asked, device, bare(model).tubelet)
+    clips, frames, tubelet = shape[0], shape[2], bare(model).tubelet
+    chunk = choose_chunk(asked, device, tubelet)
     together = max(1, chunk // frames)
-    rows = []
+    features = None
     for first in range(0, clips, together):
         some = slice(first, min(first + together, clips))
-        parts = [
-            model(video(some, slice(begin, min(begin + chunk, frames))), encode_only=True)
-            for begin in range(0, frames, chunk)
-        ]
-        rows.append(torch.cat(parts, dim=1))
-    return torch.cat(rows).float()
+        for begin in range(0, frames, chunk):
+            part = model(video(some, slice(begin, min(begin + chunk, frames))), encode_only=True)
+            if features is None:
+                features = torch.empty(clips, frames // tubelet, part.shape[2], device=part.device)
+            # Put in its place at once: what stayed small among the large memory of a chunk would keep that from being
+            # given back, tens of MiB on a CPU.
+            features[some, begin // tubelet : begin // tubelet + part.shape[1]] = part
+    assert features is not None, "no clip to encode"
+    return features
 
 
 def bare(model: Any) -> Any:
