@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from made_bench import GMACS, agreed, awkward, made, made_set
 
+from kinelite.bench.case import SHORTENED
 from kinelite.records import BenchRecord, EvalRecord, TrainRecord
 from kinelite.report.benchmark import compared, measured
 from kinelite.report.benchmark.content import Content, make_content
@@ -89,6 +90,15 @@ def test_a_failure_is_a_cell_with_its_reason() -> None:
     rows = dict(measured.failures_table(content(*records)).rows)  # type: ignore[union-attr]
     assert long in [cell.text for cell in rows["timesformer"]]
     assert len(rows) == 3
+
+
+def test_fewer_calls_are_noted_without_a_warning() -> None:
+    said = f"2 warm-up calls and 9 that count instead of 10 and 100: {SHORTENED} 10 s"
+    for notes, kind in (([said], ""), ([said, "unsteady"], "warn")):
+        table = measured.relative_table(content(made("movinet_a0", "single", 1.0, notes=notes)), "single")
+        cell = column(table, "AMD EPYC")["movinet_a0"]
+        assert cell.notes == tuple(notes)
+        assert cell.kind == kind
 
 
 def test_notes_of_interference_are_at_the_cell() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from kinelite.bench.case import Case, Outcome
+from kinelite.bench.case import SHORTENED, Case, Outcome
 from kinelite.bench.devices import Ready, Unsupported, find
 from kinelite.bench.machine import OTHER_CORES, Watch, state
 
@@ -75,7 +75,7 @@ def _called(case: Case, ready: Ready) -> dict[str, Any]:
     if len(samples_ms) < case.runs or warmup < case.warmup:
         notes.append(
             f"{warmup} warm-up calls and {len(samples_ms)} that count instead of {case.warmup} and {case.runs}: "
-            f"the time limit of {case.limit_s:g} s"
+            f"{SHORTENED} {case.limit_s:g} s"
         )
     fields = latency(samples_ms)
     if other is not None and other > OTHER_CORES:

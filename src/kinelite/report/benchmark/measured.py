@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from kinelite.bench.case import SHORTENED
 from kinelite.records import BenchRecord
 from kinelite.report.benchmark.columns import REFERENCE, TOLERANCE, Column, apart
 from kinelite.report.benchmark.content import Content, Quoted, relatives
@@ -129,7 +130,8 @@ def _cell(column: Column, model: str, make: Callable[[Column, str, Iterable[str]
         return EMPTY
     if entry.newest is not None:
         cell = make(column, model, entry_notes(column, model))
-        return Cell(cell.text, cell.value, cell.notes, "warn" if cell.notes and not cell.kind else cell.kind)
+        doubtful = any(SHORTENED not in note for note in cell.notes)
+        return Cell(cell.text, cell.value, cell.notes, "warn" if doubtful and not cell.kind else cell.kind)
     failure = entry.failure
     if failure is None:
         return EMPTY
