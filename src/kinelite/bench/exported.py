@@ -17,7 +17,7 @@ import numpy as np
 
 from kinelite.bench.case import Case
 from kinelite.bench.devices import Ready, Unsupported
-from kinelite.cache import cache_folder
+from kinelite.cache import cache_folder, code_of
 from kinelite.export import Gap, find
 from kinelite.export.facts import Facts, fields_of, from_text
 from kinelite.records import version
@@ -59,7 +59,17 @@ def written(case: Case, format: str) -> Path:
     """The file of a case, from the cache or written now. Raises `Unsupported` with what the exporter says."""
     versions = {name: version(name) for name in LIBRARIES}
     stream = case.mode == "stream"
-    asked = [case.model, case.precision, case.batch, case.frames, case.size, format, stream, versions]
+    asked = [
+        case.model,
+        case.precision,
+        case.batch,
+        case.frames,
+        case.size,
+        format,
+        stream,
+        versions,
+        code_of("models", "export"),
+    ]
     key = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
     path = cache_folder() / "exported" / f"{case.model.replace(':', '-')}-{key}{find(format).SUFFIX}"
     if path.exists():

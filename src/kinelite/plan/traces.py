@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from kinelite.cache import cache_folder
+from kinelite.cache import cache_folder, code_of
 from kinelite.config import ClipConfig, FeaturesConfig, KeepConfig, SplitConfig, TrainConfig, to_json
 from kinelite.errors import SetupError
 from kinelite.plan.predict import predict
@@ -159,9 +159,6 @@ def _digest(work: Work) -> str:
 
 
 @cache
-def _code() -> list[Any]:
+def _code() -> list[str | None]:
     """What computes: a prediction of another version is none of this one."""
-    root = Path(__file__).parents[1]
-    files = sorted(path for room in ("models", "plan", "train") for path in (root / room).rglob("*.py"))
-    stamps = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
-    return [torch.__version__, version("timm"), version("torchvision"), stamps]
+    return [torch.__version__, version("timm"), version("torchvision"), code_of("models", "plan", "train")]
