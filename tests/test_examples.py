@@ -184,6 +184,7 @@ def test_a_model_and_a_set_as_the_page_adds_them(clip_folder: Path, tmp_path: Pa
     assert kl.predict(trained, clips[:1])[0].labels["label"][0]["label"] in {"moves_right", "moves_down"}
 
 
+@pytest.mark.slow  # two processes that train
 def test_flat_memory(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     small = ["--model", "vivit_fe_nano", "--size", "32", "--device", "cpu"]
     run("flat_memory.py", tmp_path / "memory", *small, "--frames", "8")
@@ -252,6 +253,7 @@ def test_plan_accuracy_says_when_there_is_no_gpu(tmp_path: Path) -> None:
         run("plan_accuracy.py", tmp_path / "cuda.jsonl", "--device", "cuda")
 
 
+@pytest.mark.slow  # processes that export; tests/export has the same checks
 def test_export_models(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What was tried with these versions is not tried again; what the exporter refuses is a record with its reason."""
     pytest.importorskip("onnxruntime")
@@ -266,6 +268,7 @@ def test_export_models(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert capsys.readouterr().out.count("vivit_fe_nano onnx fp32") == 1
 
 
+@pytest.mark.slow  # 24 s of tracing
 def test_table_4(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "table4.jsonl"
     run("table_4.py", out, "--models", "vivit_fe_nano", "--frames", 16, 64)

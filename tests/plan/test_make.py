@@ -40,6 +40,7 @@ def test_a_plan_has_every_stage_and_parts_that_sum_up() -> None:
     assert found["hours"] == pytest.approx(sum(s["hours"] for s in found["stages"]), abs=0.01)
 
 
+@pytest.mark.slow  # 20 s of tracing
 def test_disk_is_that_of_the_store() -> None:
     features = FeaturesConfig(mode="stored", views=3)
     plan = kl.plan("vivit_fe_nano", memory_gib=12, clips=5000, frames=32, features=features, **NANO)

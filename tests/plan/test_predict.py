@@ -59,6 +59,7 @@ def test_a_gpu_never_holds_the_scores_of_attention(precision: Any) -> None:
     assert all(value % 512 == 0 for value in one.peak.parts_bytes.values())
 
 
+@pytest.mark.slow  # 11 s
 def test_sixteen_bits_halve_what_is_kept_but_for_norms() -> None:
     config = conventional(model="vivit_fe_ti", frames=16, size=64)
     full, half = (

@@ -23,6 +23,8 @@ from kinelite.train.shortage import out_of_memory
 
 DRAWS = {"optim": OptimConfig(mixup=0.4), "net": NetConfig(drop_path=0.2)}
 
+MODELS = ["vivit_fe_nano", pytest.param("x3d_xs", marks=pytest.mark.slow)]
+
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,8 +77,10 @@ def test_all_clips_at_a_time_where_there_is_room(quick: Any, tmp_path: Path, cap
     assert same(tmp_path / "run", tmp_path / "plain")
 
 
-@pytest.mark.parametrize("model", ["vivit_fe_nano", "x3d_xs"])
-@pytest.mark.parametrize("name", ["adamw", "sgd"])
+@pytest.mark.parametrize(
+    ("name", "model"),
+    [("adamw", "vivit_fe_nano"), ("sgd", "x3d_xs"), pytest.param("adamw", "x3d_xs", marks=pytest.mark.slow)],
+)
 def test_the_proof_leaves_nothing_behind(quick: Any, tmp_path: Path, model: str, name: Any) -> None:
     fields = {"model": model, "size": 64, "optim": OptimConfig(name=name, weight_decay=0.1, mixup=0.3)}
     train(quick(micro_batch="auto", **fields))
@@ -113,7 +117,7 @@ def test_memory_that_runs_out_in_the_proof(quick: Any, tmp_path: Path, small_dev
 CPU_WORDS = "[enforce fail at alloc_cpu.cpp:121] err == 0. DefaultCPUAllocator: can't allocate memory: 5 bytes."
 
 
-@pytest.mark.parametrize("model", ["vivit_fe_nano", "x3d_xs"])
+@pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory."), RuntimeError(CPU_WORDS)])
 def test_memory_that_runs_out_in_mid_training(
     quick: Any, tmp_path: Path, small_device: Any, capsys: Any, model: str, error: Exception

@@ -34,7 +34,10 @@ def batch() -> tuple[torch.Tensor, torch.Tensor]:
 
 
 # More than seven seconds each, and their smaller relatives stay.
-LONG = ("timesformer", "i3d_bert", "nl_r50", "nl_r50_c2d", "mvit_b", "tea_r50", "tsm_r50", "tsm_r50_online")
+LONG = (
+    *("timesformer", "i3d_bert", "nl_r50", "nl_r50_c2d", "nl_r50_caffe2", "mvit_b", "tea_r50", "tsm_r50"),
+    *("tsm_r50_online", "vtn_r50", "vivit_fe_s"),
+)
 EACH = [pytest.param(name, marks=pytest.mark.slow) if name in LONG else name for name in MODELS]
 
 
