@@ -18,7 +18,7 @@ from kinelite.export import FORMATS, Gap, find, format_of, make, ready
 from kinelite.export.clips import Clips, drawn, normalised
 from kinelite.export.exported import open_exported
 from kinelite.export.facts import Facts, from_text, golden_clip, packed, to_text
-from kinelite.export.make import export
+from kinelite.export.make import export, size_mib
 from kinelite.export.quiet import quietly
 from kinelite.export.rewrite import rewritten
 from kinelite.export.source import has_names, trained_or_new
@@ -106,6 +106,9 @@ def test_only_a_streaming_model_is_written_as_a_stream(built):
 @pytest.mark.parametrize("name", ["tsm_r50", "vivit_fe_s", "x3d_xs"])
 def test_fewer_bits(built, runtime, tmp_path, name, precision):
     assert check(built, name, runtime, tmp_path, precision).largest > 1e-6
+    weights_mib = sum(4 * part.numel() for part in trained(built, name)[0].model.parameters()) / 2**20
+    # x3d_xs has 200 small convolutions, each with ranges of its own.
+    assert precision != "int8" or size_mib(tmp_path / f"{name}{find(runtime).SUFFIX}") < 0.5 * weights_mib
 
 
 def test_any_number_of_clips_is_given_to_a_file_of_two_at_a_time(built, runtime, tmp_path):

@@ -46,7 +46,7 @@ def write(
         program = torch.export.export(graph, inputs)
         edge = to_edge_transform_and_lower(
             program,
-            partitioner=[XnnpackPartitioner()],
+            partitioner=[XnnpackPartitioner(_configs(precision))],
             constant_methods={KEY: facts},
             compile_config=EdgeCompileConfig(_check_ir_validity=False),
         )
@@ -120,4 +120,24 @@ def _quantised(graph: fx.GraphModule, inputs: Inputs, clips: Sequence[Inputs]) -
     watched = prepare_pt2e(plain, quantiser)
     for clip in clips:
         watched(*clip)
-    return convert_pt2e(watched)
+    converted = convert_pt2e(watched)
+    _drop_unused(converted)
+    return converted
+
+
+def _configs(precision: str) -> list[Any] | None:
+    """What XNNPACK takes; None for everything. In int8 it fuses a pad with the rounding on both sides of it, and then
+    refuses it where the two differ."""
+    from executorch.backends.xnnpack.partition.config import ALL_PARTITIONER_CONFIGS
+    from executorch.backends.xnnpack.partition.config.generic_node_configs import ConstantPadConfig
+
+    return [c for c in ALL_PARTITIONER_CONFIGS if c is not ConstantPadConfig] if precision == "int8" else None
+
+
+def _drop_unused(graph: Any) -> None:
+    """The weights that int8 ones stand for now: nothing reads them, and they would be written all the same."""
+    read = {node.target for node in graph.graph.nodes if node.op == "get_attr"}
+    for name, _ in [*graph.named_parameters(), *graph.named_buffers()]:
+        if name not in read:
+            owner, _, last = name.rpartition(".")
+            delattr(graph.get_submodule(owner), last)
