@@ -28,6 +28,8 @@ Status = Literal["ok", "oom", "unsupported", "failed", "unstable", "stopped"]
 Problems = list[str]
 GIB = 1024**3
 LIBRARIES = ("torch", "timm", "av", "numpy")
+SHORTENED = "the time limit of"
+"""What a note says where a slow device made fewer calls: worth knowing, and no reason to doubt the figure."""
 
 
 def now() -> str:

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 from made_bench import GMACS, agreed, awkward, made, made_set
 
-from kinelite.bench.case import SHORTENED
-from kinelite.records import BenchRecord, EvalRecord, TrainRecord
+from kinelite.records import SHORTENED, BenchRecord, EvalRecord, TrainRecord
 from kinelite.report.benchmark import compared, measured
 from kinelite.report.benchmark.content import Content, make_content
 from kinelite.report.benchmark.load import MODES, Found

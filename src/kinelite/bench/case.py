@@ -16,8 +16,6 @@ LIGHTWEIGHT = (
     *("tsm_r50", "x3d_xs", "movinet_a0", "movinet_a2"),
 )
 """The thirteen models of the lightweight paper, in the order of its Table 1."""
-SHORTENED = "the time limit of"
-"""What a record's note says where a slow device made fewer calls: worth knowing, and no reason to doubt the figure."""
 
 
 @dataclass(frozen=True, kw_only=True)

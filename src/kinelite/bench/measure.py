@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from kinelite.bench.case import SHORTENED, Case, Outcome
+from kinelite.bench.case import Case, Outcome
 from kinelite.bench.devices import Ready, Unsupported, find
 from kinelite.bench.machine import OTHER_CORES, Watch, state
+from kinelite.records import SHORTENED
 
 FEWEST = 3
 """Calls that count even where they take longer than the time limit."""

@@ -6,8 +6,7 @@ import statistics
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from kinelite.bench.case import SHORTENED
-from kinelite.records import BenchRecord
+from kinelite.records import SHORTENED, BenchRecord
 from kinelite.report.benchmark.columns import REFERENCE, TOLERANCE, Column, apart
 from kinelite.report.benchmark.content import Content, Quoted, relatives
 from kinelite.report.benchmark.load import MODES
