@@ -57,19 +57,9 @@ def prepare(case: Case, format: str) -> Ready:
 
 def written(case: Case, format: str) -> Path:
     """The file of a case, from the cache or written now. Raises `Unsupported` with what the exporter says."""
-    versions = {name: version(name) for name in LIBRARIES}
+    made_by = [{name: version(name) for name in LIBRARIES}, code_of("models", "export")]
     stream = case.mode == "stream"
-    asked = [
-        case.model,
-        case.precision,
-        case.batch,
-        case.frames,
-        case.size,
-        format,
-        stream,
-        versions,
-        code_of("models", "export"),
-    ]
+    asked = [case.model, case.precision, case.batch, case.frames, case.size, format, stream, made_by]
     key = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
     path = cache_folder() / "exported" / f"{case.model.replace(':', '-')}-{key}{find(format).SUFFIX}"
     if path.exists():

@@ -131,7 +131,7 @@ def decode(
     """
     whole = Whole()
     pts_s = decode_into(whole, path, times_s, info, short_side)
-    return Clip(whole.frames.transpose(0, 3, 1, 2), pts_s, os.fspath(path))
+    return Clip(whole.channels_first, pts_s, os.fspath(path))
 
 
 def decode_into(
@@ -205,7 +205,7 @@ def read_clip(
 
     whole = Whole()
     pts_s = read_part(path, choose, whole, start_s, end_s, short_side)
-    return Clip(whole.frames.transpose(0, 3, 1, 2), pts_s, os.fspath(path))
+    return Clip(whole.channels_first, pts_s, os.fspath(path))
 
 
 def span(info: ClipInfo, start_s: float | None, end_s: float | None) -> tuple[float, float]:

@@ -137,10 +137,8 @@ def collate(samples: list[Sample], pin: bool = False) -> Batch:
     """A batch of the samples that could be read, and the others' reasons. Frames are copied, but for those of a single
     sample in memory of its own; ``pin`` locks the copy."""
     good = [s for s in samples if s.frames is not None]
-    frames = None
-    if len(good) == 1 and good[0].frames is not None and good[0].frames.flags.owndata and not pin:
-        frames = torch.from_numpy(good[0].frames)[None]
-    elif good and good[0].frames is not None:
+    frames = uncopied(good, pin)
+    if frames is None and good and good[0].frames is not None:
         frames = torch.empty((len(good), *good[0].frames.shape), dtype=torch.uint8, pin_memory=pin)
         for target, sample in zip(frames.numpy(), good, strict=True):
             target[:] = sample.frames
@@ -148,6 +146,12 @@ def collate(samples: list[Sample], pin: bool = False) -> Batch:
     labels = torch.tensor([s.labels for s in good], dtype=torch.int64).reshape(len(good), width)
     skipped = [(s.index, s.problem or "unknown") for s in samples if s.frames is None]
     return Batch(frames, labels, [s.index for s in good], skipped)
+
+
+def uncopied(samples: list[Sample], pin: bool = False) -> UInt8[Tensor, "1 v c t h w"] | None:
+    """Frames of a single sample in memory of its own, as they are; None of others, and where they are to be pinned."""
+    only = samples[0].frames if len(samples) == 1 else None
+    return torch.from_numpy(only)[None] if only is not None and only.flags.owndata and not pin else None
 
 
 def make_loader(

@@ -48,6 +48,11 @@ class Whole:
     def end(self) -> None:
         """Nothing is left to do."""
 
+    @property
+    def channels_first(self) -> UInt8[np.ndarray, "t 3 h w"]:
+        """The frames as a `kinelite.data.clip.Clip` holds them, without a copy."""
+        return self.frames.transpose(0, 3, 1, 2)
+
 
 def places_of(wanted: Int64[np.ndarray, " t"]) -> Iterator[tuple[int, Int64[np.ndarray, " n"]]]:
     """Each distinct number of ``wanted``, increasing, with the places at which it stands."""

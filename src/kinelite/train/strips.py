@@ -23,7 +23,7 @@ def write_strip(row: Row, out: Path, name: str) -> str:
 
     whole = Whole()
     read_row(row, lambda start_s, end_s, _: sparse_times(start_s, end_s, FRAMES), whole)
-    frames = resize(whole.frames.transpose(0, 3, 1, 2), HEIGHT, "squash")
+    frames = resize(whole.channels_first, HEIGHT, "squash")
     picture = np.concatenate(list(frames.transpose(0, 2, 3, 1)), axis=1)
     _, encoded = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 85])
     relative = f"strips/{name}.jpg"

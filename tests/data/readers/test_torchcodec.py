@@ -38,7 +38,7 @@ def with_torchcodec():
 def decoded(module: Any, info: ClipInfo, times_s: np.ndarray, short_side: int | None = None) -> Clip:
     whole = Whole()
     pts_s = module.decode(info, times_s, whole, short_side)
-    return Clip(whole.frames.transpose(0, 3, 1, 2), pts_s, info.path)
+    return Clip(whole.channels_first, pts_s, info.path)
 
 
 @needs_torchcodec

@@ -18,6 +18,7 @@ from kinelite.data.crew import LIMIT_S
 from kinelite.data.dataset import ClipDataset, Reading, Sample, Stored
 from kinelite.data.dataset import Key as ClipKey
 from kinelite.data.decode import decoding_with
+from kinelite.data.loader import uncopied
 from kinelite.data.manifest import Manifest
 from kinelite.data.pool import Pool
 from kinelite.errors import DataError, RunError
@@ -176,9 +177,9 @@ class _Pass:
         return stored
 
     def _together(self, samples: list[Sample]) -> UInt8[Tensor, "clips views c t h w"]:
-        only = samples[0].frames if len(samples) == 1 else None
-        if only is not None and only.flags.owndata and not self.pin:
-            return torch.from_numpy(only)[None]
+        alone = uncopied(samples, self.pin)
+        if alone is not None:
+            return alone
         # A clip that cannot be read keeps its place, so that the others are encoded in the same company each time.
         frames = torch.zeros((len(samples), *self.shape), dtype=torch.uint8, pin_memory=self.pin)
         for place, sample in enumerate(samples):
