@@ -157,7 +157,7 @@ class BenchRecord(_Record):
     samples_ms: list[float] = field(default_factory=list)
     """Each call that counts, in order."""
     relative_latency: float | None = None
-    """Published figures only: latency over that of the fastest model."""
+    """Latency over that of ``figures["reference"]``, called in turn; as published over that of the fastest model."""
     notes: list[str] = field(default_factory=list)
     """What a reader has to know: a time limit that shortened the run, other load, throttling."""
     peak_memory_gib: float | None = None

@@ -14,7 +14,8 @@ import torch
 from kinelite.bench import calls, machine
 from kinelite.bench.case import Case
 from kinelite.bench.devices import Device, Ready, Unsupported, find, names
-from kinelite.bench.measure import FEWEST, _called, latency, measure, out_of_memory
+from kinelite.bench.measure import _called, latency, measure, out_of_memory
+from kinelite.bench.turns import FEWEST
 from kinelite.errors import UsageError
 from kinelite.models.movinet import MovinetStream
 

@@ -16,6 +16,10 @@ LIGHTWEIGHT = (
     *("tsm_r50", "x3d_xs", "movinet_a0", "movinet_a2"),
 )
 """The thirteen models of the lightweight paper, in the order of its Table 1."""
+REFERENCE = "movinet_a0"
+"""The lightweight paper's fastest model: its latencies are relative to it."""
+RELATIVE = ("train", "batch", "single")
+"""Modes whose latencies the paper compares."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +45,8 @@ class Case:
     """Threads of the CPU's kernels; None: as many as PyTorch chooses."""
     clip: str | None = None
     """Video file of the modes that read one."""
+    reference: str | None = None
+    """A model that another process calls in turn with this one: `kinelite.bench.turns`."""
 
 
 @dataclass

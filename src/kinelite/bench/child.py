@@ -19,9 +19,7 @@ LEFT_SHARE = 0.05
 def main() -> None:
     """Measure and print."""
     case = Case(**json.load(sys.stdin))
-    if case.device != "cuda":  # a GPU's driver reserves far more addresses than there is memory
-        with contextlib.suppress(OSError, ValueError, StopIteration):
-            _keep_within_memory()
+    keep_within_memory(case.device)
     try:
         from kinelite.bench.measure import measure
 
@@ -32,14 +30,20 @@ def main() -> None:
     print(json.dumps(plain(asdict(outcome))), flush=True)
 
 
-def _keep_within_memory() -> None:
-    """Let an allocation that the machine has no room for fail, before the system kills something to make room."""
-    import resource
+def keep_within_memory(device: str, spare_bytes: int = 0) -> None:
+    """Let an allocation that the machine has no room for fail, before the system kills something to make room.
 
-    limit = int(_free_bytes() * (1 - LEFT_SHARE))
-    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
-    # Should the estimate fail, it is this process that goes.
-    Path("/proc/self/oom_score_adj").write_text("1000")
+    ``spare_bytes`` of what is free are another's.
+    """
+    if device == "cuda":  # a GPU's driver reserves far more addresses than there is memory
+        return
+    with contextlib.suppress(OSError, ValueError, StopIteration, ImportError):
+        import resource
+
+        limit = int(max(0, _free_bytes() - spare_bytes) * (1 - LEFT_SHARE))
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+        # Should the estimate fail, it is this process that goes.
+        Path("/proc/self/oom_score_adj").write_text("1000")
 
 
 def _free_bytes() -> int:

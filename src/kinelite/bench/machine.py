@@ -6,6 +6,7 @@ import contextlib
 import os
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ class Watch:
     """What is read at the beginning of a measurement and again at its end."""
 
     device: str
-    began_s: float = field(default_factory=time.perf_counter)
+    began_s: float = field(default_factory=lambda: time.perf_counter())
     busy_s: float | None = field(default_factory=lambda: busy_cpu_s())
     own_s: float = field(default_factory=lambda: sum(os.times()[:4]))
     energy_j: float | None = None
@@ -39,11 +40,26 @@ class Watch:
         own = sum(os.times()[:4]) - self.own_s
         return max(0.0, busy - self.busy_s - own) / max(time.perf_counter() - self.began_s, 1e-3)
 
+    @contextlib.contextmanager
+    def leaving_out(self) -> Iterator[None]:
+        """What happens inside belongs to another: as if it had taken no time."""
+        then = _now(self.device)
+        yield
+        for name, before, after in zip(
+            ("began_s", "busy_s", "own_s", "energy_j"), then, _now(self.device), strict=True
+        ):
+            if (own := getattr(self, name)) is not None and before is not None and after is not None:
+                setattr(self, name, own + after - before)
+
     def spent_j(self) -> float | None:
         """Energy since the beginning."""
         now = used_energy_j(self.device)
         # RAPL's counters begin anew now and then.
         return now - self.energy_j if now is not None and self.energy_j is not None and now >= self.energy_j else None
+
+
+def _now(device: str) -> tuple[float | None, ...]:
+    return time.perf_counter(), busy_cpu_s(), sum(os.times()[:4]), used_energy_j(device)
 
 
 def busy_cpu_s() -> float | None:

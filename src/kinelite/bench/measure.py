@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import statistics
 from collections.abc import Callable
 from typing import Any
 
@@ -11,10 +11,10 @@ import numpy as np
 from kinelite.bench.case import Case, Outcome
 from kinelite.bench.devices import Ready, Unsupported, find
 from kinelite.bench.machine import OTHER_CORES, Watch, state
+from kinelite.bench.reference import NoReference, Reference
+from kinelite.bench.turns import Sampled, sampled, seconds
 from kinelite.records import SHORTENED
 
-FEWEST = 3
-"""Calls that count even where they take longer than the time limit."""
 WARMUP_SHARE = 0.2
 """Of the time limit that the warm-up may take."""
 WIDE = 0.2
@@ -68,11 +68,10 @@ def _called(case: Case, ready: Ready) -> dict[str, Any]:
     """Fields of latency, memory and disturbance."""
     notes: list[str] = []
     ready.reset()
-    first_s = _seconds(ready.call)
+    first_s = seconds(ready.call)
     warmup = 1 + _warm_up(case, ready.call, first_s)
-    before, watch = state(case.device), Watch(case.device)
-    samples_ms = _samples_ms(case, ready.call)
-    other, spent_j, after = watch.other_cores(), watch.spent_j(), state(case.device)
+    found, figures = _sampled(case, ready.call, notes)
+    samples_ms, other = found.samples_ms, figures["other_cores"]
     if len(samples_ms) < case.runs or warmup < case.warmup:
         notes.append(
             f"{warmup} warm-up calls and {len(samples_ms)} that count instead of {case.warmup} and {case.runs}: "
@@ -83,8 +82,10 @@ def _called(case: Case, ready: Ready) -> dict[str, Any]:
         notes.append(f"other processes kept {other:.2f} cores busy meanwhile")
     if fields["spread"] > WIDE:
         notes.append(f"unsteady: p90 - p10 is {fields['spread']:.0%} of the median")
-    extra = {"first_call_ms": first_s * 1e3, "other_cores": other, "before": before, "after": after}
-    fields |= {"warmup": warmup, "runs": len(samples_ms), "notes": notes, "figures": extra | _rate(case, fields)}
+    figures |= {"first_call_ms": first_s * 1e3} | _rate(case, fields)
+    fields |= {"warmup": warmup, "runs": len(samples_ms), "notes": notes, "figures": figures}
+    fields["relative_latency"] = statistics.median(found.ratios) if found.ratios else None
+    spent_j = figures.pop("spent_j")
     fields["energy_j"] = None if spent_j is None else spent_j / len(samples_ms)
     return fields | dict(ready.memory())
 
@@ -93,25 +94,32 @@ def _warm_up(case: Case, call: Callable[[], object], first_s: float) -> int:
     """Calls that do not count, after the first one, which compiles and chooses kernels; their number."""
     done, left_s = 0, case.limit_s * WARMUP_SHARE - first_s
     while done < case.warmup - 1 and left_s > 0:
-        left_s -= _seconds(call)
+        left_s -= seconds(call)
         done += 1
     return done
 
 
-def _samples_ms(case: Case, call: Callable[[], object]) -> list[float]:
-    samples: list[float] = []
-    began = time.perf_counter()
-    while len(samples) < case.runs:
-        if len(samples) >= min(FEWEST, case.runs) and time.perf_counter() - began > case.limit_s:
-            break
-        samples.append(_seconds(call) * 1e3)
-    return samples
+def _sampled(case: Case, call: Callable[[], object], notes: list[str]) -> tuple[Sampled, dict[str, Any]]:
+    """All calls, in turn with the reference's where there is one, and what the machine did meanwhile."""
+    if case.reference not in (None, case.model):
+        try:
+            with Reference(case) as reference:
+                found, figures = _watched(case, call, reference)
+            return found, figures | {
+                "reference": case.reference,
+                "reference_ms": [round(value, 3) for value in found.reference_ms],
+                "relative_per_turn": [round(value, 4) for value in found.ratios],
+            }
+        except NoReference as error:
+            notes.append(f"{case.reference} was not called in turn: {error}")
+    return _watched(case, call, None)
 
 
-def _seconds(call: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    call()
-    return time.perf_counter() - began
+def _watched(case: Case, call: Callable[[], object], reference: Reference | None) -> tuple[Sampled, dict[str, Any]]:
+    before, watch = state(case.device), Watch(case.device)
+    found = sampled(call, case.runs, case.limit_s, reference, watch.leaving_out)
+    figures = {"other_cores": watch.other_cores(), "spent_j": watch.spent_j(), "before": before}
+    return found, figures | {"after": state(case.device)}
 
 
 def latency(samples_ms: list[float]) -> dict[str, Any]:

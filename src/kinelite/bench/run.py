@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kinelite.bench.apart import measured
-from kinelite.bench.case import BATCHES, MODES, PRECISIONS, Case
+from kinelite.bench.case import BATCHES, MODES, PRECISIONS, REFERENCE, RELATIVE, Case
 from kinelite.bench.devices import find
 from kinelite.bench.pick import pick
 from kinelite.bench.say import label, sentence
@@ -28,6 +28,7 @@ def bench(
     batches: dict[str, int] | None = None,
     out: str | Path | None = None,
     skip_done: bool = False,
+    reference: str | None = "auto",
     said: Callable[[str], None] = print,
     **fields: Any,
 ) -> list[BenchRecord]:
@@ -42,6 +43,8 @@ def bench(
         batches: mode -> clips of a call, where it is not the paper's.
         out: file of JSON lines that each record is appended to at once.
         skip_done: leave out what ``out`` holds already, measured on this machine with these versions.
+        reference: model that is called in turn with each in the paper's modes, so that relative latencies do not depend
+            on when they were measured. 'auto': MoViNet-A0 where the device allows it; None: none.
         said: takes a line for each measurement.
         fields: of `kinelite.bench.case.Case`, for all cases: frames, size, warmup, runs, limit_s, threads, clip.
 
@@ -56,7 +59,7 @@ def bench(
     chosen = [found.choose() if p == "auto" else p for p in precisions]
     _known("mode", modes, MODES)
     _known("precision", chosen, PRECISIONS)
-    base = Case(model="", mode="single", **fields)
+    base = Case(model="", mode="single", reference=_reference(reference, device), **fields)
     _check(base, batches or {})
     if out is not None:
         _writable(Path(out), said)
@@ -89,7 +92,15 @@ def _cases(
             for through in compiled:
                 for mode in modes:
                     some: Any = {"model": name, "mode": mode, "precision": precision, "compiled": through}
-                    yield replace(base, device=device, batch=batches.get(mode, 1), **some)
+                    beside = base.reference if mode in RELATIVE else None
+                    yield replace(base, device=device, batch=batches.get(mode, 1), reference=beside, **some)
+
+
+def _reference(given: str | None, device: str) -> str | None:
+    """The model that 'auto' stands for, or the one of that name."""
+    if given == "auto":
+        return REFERENCE if find(device).IN_TURN else None
+    return None if given is None else pick([given])[0]
 
 
 def _known(kind: str, given: Iterable[str], allowed: Sequence[str]) -> None:

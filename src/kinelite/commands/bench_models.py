@@ -60,6 +60,9 @@ class BenchFlags:
     """Threads of the CPU's kernels."""
     clip: Path | None = None
     """Video file for the modes that read one (default: a clip that is drawn)."""
+    reference: str = "auto"
+    """Model that is called in turn with each, so that relative latencies hold whenever they are measured; 'none': none;
+    'auto': movinet_a0, not on a GPU."""
     out: Path | None = None
     """File of JSON lines that each record is appended to as soon as it is measured."""
     skip_done: bool = False
@@ -80,6 +83,7 @@ def main(args: list[str]) -> dict[str, Any]:
         batches={"train": flags.batches.train, "batch": flags.batches.batch},
         out=flags.out,
         skip_done=flags.skip_done,
+        reference=None if flags.reference == "none" else flags.reference,
         said=lambda text: print(text, flush=True),
         frames=flags.frames,
         size=flags.size,
@@ -107,7 +111,7 @@ def _print(records: list[BenchRecord]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    columns = ("model", "mode", "precision", "batch", "mean ms", "p90 ms", "GiB", "GMACs", "M params")
+    columns = ("model", "mode", "precision", "batch", "mean ms", "p90 ms", "x ref.", "GiB", "GMACs", "M params")
     table = Table(*columns, box=None, pad_edge=False)
     for record in records:
         if record.status == "ok":
@@ -118,6 +122,13 @@ def _print(records: list[BenchRecord]) -> None:
 
 
 def _numbers(record: BenchRecord) -> list[str]:
-    found = {"latency_ms_mean": 1, "latency_ms_p90": 1, "peak_memory_gib": 2, "gmacs": 2, "params_m": 1}
+    found = {
+        "latency_ms_mean": 1,
+        "latency_ms_p90": 1,
+        "relative_latency": 2,
+        "peak_memory_gib": 2,
+        "gmacs": 2,
+        "params_m": 1,
+    }
     values = [(getattr(record, name), digits) for name, digits in found.items()]
     return ["–" if value is None else f"{value:.{digits}f}" for value, digits in values]

@@ -37,6 +37,8 @@ class Device(Protocol):
     PRECISIONS: tuple[str, ...]
     """Those that can be asked for; the first is the default unless `choose` says otherwise."""
     MODES: tuple[str, ...]
+    IN_TURN: bool
+    """Whether a reference is called in turn by default: where speed wanders and memory holds two models."""
 
     def missing(self) -> str | None:
         """Why it cannot be used here, with what to do about it; None: it can."""

@@ -10,6 +10,7 @@ from kinelite.records import cpu_name
 
 PRECISIONS = ("fp32", "bf16", "fp16")
 MODES = MODES
+IN_TURN = True
 
 
 def missing() -> str | None:

@@ -9,6 +9,7 @@ from kinelite.bench.devices import Ready
 
 PRECISIONS = ("fp32", "bf16", "fp16")
 MODES = MODES
+IN_TURN = False
 
 
 def missing() -> str | None:

@@ -10,6 +10,7 @@ from kinelite.records import cpu_name
 
 PRECISIONS = ("fp32", "fp16", "bf16")
 MODES = MODES
+IN_TURN = False
 
 
 def missing() -> str | None:

@@ -9,6 +9,7 @@ from kinelite.records import cpu_name
 
 PRECISIONS = ("fp32", "fp16", "int8")
 MODES = exported.MODES
+IN_TURN = True
 
 
 def missing() -> str | None:

@@ -84,6 +84,10 @@ class Entry:
         """The measurement that counts."""
         return self.measured[-1] if self.measured else None
 
+    def in_turn(self, reference: str | None) -> float | None:
+        """Latency of the newest over that of ``reference``, as far as that was called in turn with it."""
+        return None if self.newest is None else in_turn(self.newest, reference)
+
     @property
     def failure(self) -> BenchRecord | None:
         """The newest failure, where there is no measurement or only older ones."""
@@ -104,9 +108,11 @@ class Column:
 
     @cached_property
     def reference(self) -> str | None:
-        """MoViNet-A0 if it was measured here, else the fastest model."""
+        """MoViNet-A0 if it was measured here or in turn with all, else the fastest model."""
         known = {model: ms for model in self.entries if (ms := self.clip_ms(model))}
-        return REFERENCE if REFERENCE in known else min(known, key=lambda model: known[model], default=None)
+        if REFERENCE in known or (known and all(self.entries[model].in_turn(REFERENCE) for model in known)):
+            return REFERENCE
+        return min(known, key=lambda model: known[model], default=None)
 
     def clip_ms(self, model: str) -> float | None:
         """Latency per clip of the newest measurement."""
@@ -119,21 +125,28 @@ class Column:
         return None if found is None else found * self.batch
 
     def relative(self, model: str) -> float | None:
-        """Latency over that of the reference, clip by clip."""
+        """Latency over that of the reference: called in turn with it, or else clip by clip as measured here."""
+        entry = self.entries.get(model)
+        if entry and (found := entry.in_turn(self.reference)):
+            return found
         return _over(self.clip_ms(model), self.clip_ms(self.reference) if self.reference else None)
 
     def repeats(self, model: str) -> list[float]:
-        """Relative latency in each run, oldest first. The newest measurement of a model belongs to the newest of the
-        reference, the one before to the one before."""
+        """Relative latency in each run, oldest first. Where the reference was not called in turn, the newest of a model
+        belongs to the newest of the reference, the one before to the one before."""
         if self.reference is None or model not in self.entries:
             return []
-        reference = self.entries[self.reference].measured
-        own = self.entries[model].measured
-        pairs = [
-            (record, reference[max(len(reference) - back, 0)]) for back, record in enumerate(reversed(own), start=1)
-        ]
-        found = [_over(clip_ms(record), clip_ms(other)) for record, other in reversed(pairs)]
-        return [value for value in found if value is not None]
+        reference = self.entries[self.reference].measured if self.reference in self.entries else ()
+        found = []
+        for back, record in enumerate(reversed(self.entries[model].measured), start=1):
+            other = reference[max(len(reference) - back, 0)] if reference else None
+            found.append(in_turn(record, self.reference) or _over(clip_ms(record), other and clip_ms(other)))
+        return [value for value in reversed(found) if value is not None]
+
+
+def in_turn(record: BenchRecord, reference: str | None) -> float | None:
+    """Latency over that of ``reference``, where that was called in turn with the record's model."""
+    return record.relative_latency if reference and record.figures.get("reference") == reference else None
 
 
 def _over(value: float | None, reference: float | None) -> float | None:
