@@ -10,6 +10,7 @@ import pytest
 
 from kinelite.bench.case import LIGHTWEIGHT
 from kinelite.records import BenchRecord, from_dict, read_jsonl
+from kinelite.report.benchmark.columns import TOLERANCE, apart, make_columns
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "bench.md"
@@ -17,7 +18,6 @@ RECORDS = ROOT / "results" / "bench"
 MARK = re.compile(r"(<!-- results:bench (\S+) -->\n).*?(<!-- /results:bench -->)", re.DOTALL)
 MODES, PRECISIONS = ("train", "batch", "single"), ("fp32", "bf16")
 MODELS = (*LIGHTWEIGHT, "vivit_fe_b")
-FIRST = "movinet_a0"
 FILES = ("epyc-2-cores", "epyc-2-cores-again")
 """One run each on the same machine."""
 Key = tuple[str, str, str]
@@ -65,7 +65,7 @@ def repeats() -> str:
     for mode in MODES:
         for precision in PRECISIONS:
             apart = differences(mode, precision)
-            wide = [f"`{model}` {100 * value:.0f} %" for model, value in apart.items() if value > 0.1]
+            wide = [f"`{model}` {100 * value:.0f} %" for model, value in apart.items() if value > TOLERANCE]
             if apart:
                 lines.append(f"| {mode} {precision} | {len(apart)} models | {', '.join(wide) or 'none'} |")
     return "\n".join(lines)
@@ -73,15 +73,10 @@ def repeats() -> str:
 
 def differences(mode: str, precision: str) -> dict[str, float]:
     """Model -> difference of its latency over MoViNet-A0's between two runs, over the smaller."""
-    found = {}
-    for model in MODELS:
-        both = []
-        for run in runs():
-            own, first = median(run, (model, mode, precision)), median(run, (FIRST, mode, precision))
-            both += [own / first] if own and first else []
-        if len(both) > 1:
-            found[model] = max(both) / min(both) - 1
-    return found
+    records = [record for run in runs() for record in run.values()]
+    columns = [c for c in make_columns(records) if (c.mode, c.setting.precision) == (mode, precision)]
+    found = {model: apart(column.repeats(model)) for column in columns for model in MODELS}
+    return {model: value for model, value in found.items() if value is not None}
 
 
 TABLES = {"latency": latency, "repeats": repeats}

@@ -255,17 +255,21 @@ def test_plan_accuracy_says_when_there_is_no_gpu(tmp_path: Path) -> None:
 
 @pytest.mark.slow  # processes that export; tests/export has the same checks
 def test_export_models(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """What was tried with these versions is not tried again; what the exporter refuses is a record with its reason."""
+    """What was tried with these versions is not tried again; what the exporter refuses is a record with its reason;
+    the file that was verified is the one that is measured."""
     pytest.importorskip("onnxruntime")
-    out = tmp_path / "verified.jsonl"
+    out, latency = tmp_path / "verified.jsonl", tmp_path / "latency.jsonl"
     asked = ["--models", "vivit_fe_nano", "--formats", "onnx", "--frames", 4, "--size", 32]
-    run("export_models.py", out, *asked, "--precisions", "fp32")
-    run("export_models.py", out, *asked, "--precisions", "fp32", "int4")
+    run("export_models.py", out, latency, *asked, "--precisions", "fp32")
+    run("export_models.py", out, latency, *asked, "--precisions", "fp32", "int4")
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     assert [(row["precision"], row["status"]) for row in rows] == [("fp32", "ok"), ("int4", "failed")]
     assert rows[0]["figures"]["difference"] < 1e-4
     assert "Unknown precision 'int4'" in rows[1]["message"]
-    assert capsys.readouterr().out.count("vivit_fe_nano onnx fp32") == 1
+    timed = [json.loads(line) for line in latency.read_text().splitlines()]
+    assert [(row["device"], row["threads"], row["status"]) for row in timed] == [("onnxruntime", 1, "ok")]
+    assert timed[0]["weights_mib"] == rows[0]["figures"]["size_mib"]
+    assert capsys.readouterr().out.count("vivit_fe_nano onnx fp32 ok") == 2
 
 
 @pytest.mark.slow  # 24 s of tracing

@@ -82,7 +82,33 @@ def test_the_newest_counts_wherever_it_stands_and_repeats_are_paired_run_by_run(
     assert column.relative(X3D) == pytest.approx(1.1)
     assert column.repeats(X3D) == pytest.approx([2.0, 1.1])
     assert apart(column.repeats(X3D)) == pytest.approx(2.0 / 1.1 - 1)
-    assert column.repeats(A0) == [1.0, 1.0]
+    assert column.repeats(A0) == [], "it is relative to itself"
+
+
+def in_turn(model: str, latency_ms: float, *reference_ms: float, **fields: Any) -> Any:
+    """A measurement with turns of MoViNet-A0 between its own."""
+    return made(model, "single", latency_ms, figures={"reference": A0, "reference_ms": list(reference_ms)}, **fields)
+
+
+def test_the_reference_is_the_median_of_all_its_processes_of_a_run() -> None:
+    first, second = "2026-01-01T00:00:00+00:00", "2026-01-02T00:00:00+00:00"
+    records = [
+        made(A0, "single", 15.0, created=first), in_turn(X3D, 20.0, 9.0, 10.0, 30.0, created=first),
+        in_turn("nl_r50", 400.0, 11.0, 11.0, created=first), in_turn(X3D, 24.0, 12.0, created=second),
+    ]  # fmt: skip
+    (column,) = make_columns(records)
+    assert column.reference_ms(back=1) == pytest.approx(12.5)  # of 10 and 15: the run before has two processes
+    assert column.reference_ms() == pytest.approx(12.0)  # of 12, 11 and 15: the newest of each model
+    assert column.relative(X3D) == pytest.approx(2.0)
+    assert column.relative(A0) == 1.0
+    assert column.repeats(X3D) == pytest.approx([20 / 12.5, 2.0])
+
+
+def test_a_model_that_was_measured_alone_is_relative_to_what_was_called_in_turn() -> None:
+    (column,) = make_columns([in_turn(X3D, 20.0, 8.0, 8.0, "damaged")])  # type: ignore[arg-type]
+    assert (column.reference, column.relative(X3D)) == (A0, 2.5)
+    (column,) = make_columns([in_turn(X3D, 40.0, 16.0, batch=2)])
+    assert column.relative(X3D) == 2.5
 
 
 def test_one_run_is_no_repeat() -> None:

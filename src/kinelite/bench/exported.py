@@ -55,19 +55,24 @@ def prepare(case: Case, format: str) -> Ready:
     return Ready(call, memory, peak.reset, known | ({"threads": case.threads} if case.threads else {}))
 
 
-def written(case: Case, format: str) -> Path:
-    """The file of a case, from the cache or written now. Raises `Unsupported` with what the exporter says."""
+def place(case: Case, format: str) -> Path:
+    """Where the file of a case is kept: each source, set of versions and shape has its own."""
     made_by = [{name: version(name) for name in LIBRARIES}, code_of("models", "export")]
     stream = case.mode == "stream"
     asked = [case.model, case.precision, case.batch, case.frames, case.size, format, stream, made_by]
     key = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
-    path = cache_folder() / "exported" / f"{case.model.replace(':', '-')}-{key}{find(format).SUFFIX}"
+    return cache_folder() / "exported" / f"{case.model.replace(':', '-')}-{key}{find(format).SUFFIX}"
+
+
+def written(case: Case, format: str) -> Path:
+    """The file of a case, from the cache or written now. Raises `Unsupported` with what the exporter says."""
+    path = place(case, format)
     if path.exists():
         return path
     command = [sys.executable, "-m", "kinelite", "export", case.model, "--format", format]
     command += ["--precision", case.precision, "--batch", str(case.batch), "--out", str(path)]
     command += ["--frames", str(case.frames), "--size", str(case.size)]
-    command += ["--stream"] if stream else []
+    command += ["--stream"] if case.mode == "stream" else []
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     if done.returncode:
         raise Unsupported(what_was_said(done.stderr))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -84,9 +85,9 @@ class Entry:
         """The measurement that counts."""
         return self.measured[-1] if self.measured else None
 
-    def in_turn(self, reference: str | None) -> float | None:
-        """Latency of the newest over that of ``reference``, as far as that was called in turn with it."""
-        return None if self.newest is None else in_turn(self.newest, reference)
+    def before(self, back: int) -> BenchRecord | None:
+        """The measurement so many before the newest; the oldest where there are no more."""
+        return self.measured[-1 - min(back, len(self.measured) - 1)] if self.measured else None
 
     @property
     def failure(self) -> BenchRecord | None:
@@ -108,11 +109,24 @@ class Column:
 
     @cached_property
     def reference(self) -> str | None:
-        """MoViNet-A0 if it was measured here or in turn with all, else the fastest model."""
+        """MoViNet-A0 if it was measured here, by itself or in turn with another, else the fastest model."""
         known = {model: ms for model in self.entries if (ms := self.clip_ms(model))}
-        if REFERENCE in known or (known and all(self.entries[model].in_turn(REFERENCE) for model in known)):
+        if REFERENCE in known or any(e.newest and in_turn_ms(e.newest, REFERENCE) for e in self.entries.values()):
             return REFERENCE
         return min(known, key=lambda model: known[model], default=None)
+
+    def reference_ms(self, back: int = 0) -> float | None:
+        """Latency per clip of the reference in one run, the newest or so many before: the median of what it took in
+        turn with each model and by itself. Each of these is a process, and processes of one model differ by as much
+        as a third where memory is shared with others; their median does not."""
+        if self.reference is None:
+            return None
+        records = [entry.measured[-1 - back] for entry in self.entries.values() if back < len(entry.measured)]
+        found = [in_turn_ms(record, self.reference) for record in records]
+        if own := self.entries.get(self.reference):
+            found.append((record := own.before(back)) and clip_ms(record))
+        known = [value for value in found if value is not None]
+        return statistics.median(known) if known else None
 
     def clip_ms(self, model: str) -> float | None:
         """Latency per clip of the newest measurement."""
@@ -125,28 +139,25 @@ class Column:
         return None if found is None else found * self.batch
 
     def relative(self, model: str) -> float | None:
-        """Latency over that of the reference: called in turn with it, or else clip by clip as measured here."""
-        entry = self.entries.get(model)
-        if entry and (found := entry.in_turn(self.reference)):
-            return found
-        return _over(self.clip_ms(model), self.clip_ms(self.reference) if self.reference else None)
+        """Latency over that of the reference in the same run, clip by clip."""
+        own = self.clip_ms(model)
+        return 1.0 if own and model == self.reference else _over(own, self.reference_ms())
 
     def repeats(self, model: str) -> list[float]:
-        """Relative latency in each run, oldest first. Where the reference was not called in turn, the newest of a model
-        belongs to the newest of the reference, the one before to the one before."""
-        if self.reference is None or model not in self.entries:
+        """Relative latency in each run, oldest first: the newest of a model belongs to the newest of the reference, the
+        one before to the one before."""
+        if model == self.reference or model not in self.entries:
             return []
-        reference = self.entries[self.reference].measured if self.reference in self.entries else ()
-        found = []
-        for back, record in enumerate(reversed(self.entries[model].measured), start=1):
-            other = reference[max(len(reference) - back, 0)] if reference else None
-            found.append(in_turn(record, self.reference) or _over(clip_ms(record), other and clip_ms(other)))
+        measured = self.entries[model].measured
+        found = [_over(clip_ms(record), self.reference_ms(back)) for back, record in enumerate(reversed(measured))]
         return [value for value in reversed(found) if value is not None]
 
 
-def in_turn(record: BenchRecord, reference: str | None) -> float | None:
-    """Latency over that of ``reference``, where that was called in turn with the record's model."""
-    return record.relative_latency if reference and record.figures.get("reference") == reference else None
+def in_turn_ms(record: BenchRecord, reference: str) -> float | None:
+    """Latency per clip of ``reference`` where it was called in turn with the record's model."""
+    found = record.figures.get("reference_ms") if record.figures.get("reference") == reference else None
+    numbers = [value for value in found if isinstance(value, int | float)] if isinstance(found, list) else []
+    return statistics.median(numbers) / (record.batch or 1) if numbers else None
 
 
 def _over(value: float | None, reference: float | None) -> float | None:

@@ -39,9 +39,7 @@ def relative_table(content: Content, mode: str) -> Table | None:
         own = [_relative_cell(column, model) for column in columns]
         rows.append((model, [*own, *(number_cell(q.relative.get(model)) for q in quoted)]))
     others = sorted({c.reference for c in columns if c.reference not in (None, REFERENCE)} - {None}, key=str)
-    about = (
-        f"Latency per clip over that of {REFERENCE}, called in turn where its records say so, else in the same column"
-    )
+    about = f"Latency per clip over that of {REFERENCE} in the same column (median of all its processes)"
     about += (
         f"; where that was not measured, over that of the fastest ({', '.join(map(str, others))})." if others else "."
     )
