@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -172,6 +173,15 @@ def test_each_limit_excludes_and_says_so(limit: dict[str, float], reason: str) -
     (verdict,) = choose([known(10.0, 2.0, 0.5)], Request(**limit))
     assert not verdict.chosen
     assert verdict.reason.startswith(reason)
+
+
+def test_a_latency_that_was_disturbed_excludes_with_what_disturbed_it() -> None:
+    notes = ("3 calls: the time limit of 6 s", "other processes kept 1.34 cores busy meanwhile")
+    model = replace(known(10.0, 2.0, 0.5), notes=notes)
+    (verdict,) = choose([model], Request(max_latency_ms=9.0))
+    assert verdict.reason == f"latency 10 ms (measured) is above 9 ms; {notes[1]}"
+    (verdict,) = choose([model], Request(max_memory_gib=1.0))
+    assert notes[1] not in verdict.reason
 
 
 def test_limits_that_are_just_kept_do_not_exclude() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from kinelite.records import SHORTENED
 from kinelite.report.benchmark.pareto import dominates
 from kinelite.report.recommend.request import Candidate, Figure, Request, Verdict
 
@@ -64,7 +65,8 @@ def over_limits(candidate: Candidate, request: Request) -> str:
         _check("accuracy", candidate.accuracy, request.min_accuracy, " %", 100.0, least=True),
         _check("training time", candidate.train_hours, request.max_train_hours, " h"),
     ]
-    return "; ".join(check for check in checks if check)
+    doubts = [note for note in candidate.notes if SHORTENED not in note] if checks[0] else []
+    return "; ".join([*filter(None, checks), *doubts])
 
 
 def _check(
