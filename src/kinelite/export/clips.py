@@ -17,7 +17,9 @@ from kinelite.train.step import normalise
 from kinelite.types import InputSpec
 
 CALIBRATION = 32
-"""Clips that ranges are taken from."""
+"""Clips of a set that ranges are taken from."""
+STAND_INS = len(MOTIONS)
+"""Drawn ones where there is no set, one of each motion: more would cost minutes, and say no more of the user's videos."""
 
 
 @dataclass(frozen=True)
