@@ -19,7 +19,7 @@ from kinelite.types import InputSpec
 CALIBRATION = 32
 """Clips of a set that ranges are taken from."""
 STAND_INS = len(MOTIONS)
-"""Drawn ones where there is no set, one of each motion: more would cost minutes, and say no more of the user's videos."""
+"""Drawn ones where there is no set, one of each motion: more would cost minutes and say no more of the user's clips."""
 
 
 @dataclass(frozen=True)
