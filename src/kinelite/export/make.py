@@ -18,7 +18,7 @@ from kinelite.errors import KINELITE_ERRORS, DataError, UsageError, unknown
 from kinelite.export import Format, Gap, ready
 from kinelite.export.accuracy import as_split
 from kinelite.export.call import Step, calls, first_inputs, stepping
-from kinelite.export.clips import CALIBRATION, STAND_INS, Clips, drawn, normalised, read
+from kinelite.export.clips import CALIBRATION, Clips, drawn, normalised, read
 from kinelite.export.facts import Facts, golden_clip, packed, to_text
 from kinelite.export.rewrite import rewritten
 from kinelite.export.source import label, trained_or_new
@@ -141,7 +141,7 @@ def calibration(trained: Trained, data: str | None, said: Callable[[str], None])
     """Clips whose activations give the ranges of int8: of the run's own training split. Raises DataError."""
     if data is None:
         said("int8: ranges from drawn clips; --data SPEC takes them from your own")
-        return drawn(trained.spec, STAND_INS, seed=2)
+        return drawn(trained.spec, CALIBRATION, seed=2)
     manifest = as_split(trained, data)
     clips = read(manifest.only("train") if manifest.only("train").rows else manifest, trained.spec, CALIBRATION)
     if not clips.pixels:
