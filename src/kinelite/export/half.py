@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import torch
 from torch import Tensor, fx
 from torch.utils._pytree import tree_map
@@ -28,6 +30,26 @@ def halved(graph: fx.GraphModule) -> None:
             )
             node.meta["val"] = shape_of(node)
     tidy(graph)
+
+
+def in_single(graph: fx.GraphModule, operators: Collection[object]) -> None:
+    """Let these operators of a halved graph compute in fp32, in place, for a runtime whose own fp16 is wrong."""
+    for node in [n for n in graph.graph.nodes if n.op == "call_function" and n.target in operators]:
+        node.args, node.kwargs = tree_map(
+            lambda a, at=node: _widened(graph, a, at) if isinstance(a, fx.Node) else a, (node.args, node.kwargs)
+        )
+        node.meta["val"] = shape_of(node)
+        with graph.graph.inserting_after(node):
+            back = graph.graph.call_function(aten.to.dtype, (node, torch.float16))
+        back.meta["val"] = shape_of(back)
+        node.replace_all_uses_with(back, delete_user_cb=lambda user, own=back: user is not own)
+    tidy(graph)
+
+
+def _widened(graph: fx.GraphModule, given: fx.Node, before: fx.Node) -> fx.Node:
+    if given.op == "get_attr":
+        return constant(graph, attribute(graph, given).float(), before)
+    return _single(given, before)
 
 
 def _single(given: fx.Node, before: fx.Node) -> fx.Node:
