@@ -14,7 +14,7 @@ from kinelite.bench.case import LIGHTWEIGHT
 from kinelite.export import FORMATS, find
 from kinelite.export.fold import fold_constants, fold_norms
 from kinelite.export.graph import value, write_down
-from kinelite.export.half import halved
+from kinelite.export.half import halved, in_single
 from kinelite.export.layout import lay_out
 from kinelite.export.rewrite import rewritten
 
@@ -154,6 +154,19 @@ def test_half_precision_takes_and_gives_single(built):
         wanted: Any = model(video)
     assert logits.dtype == torch.float32
     assert 1e-7 < (logits - wanted).abs().max() / wanted.abs().max() < 2e-2
+
+
+def test_operators_of_a_halved_graph_compute_in_single_precision(built):
+    model, video = built("vivit_fe_nano")
+    graph = rewritten(model, (video,))
+    halved(graph)
+    with torch.no_grad():
+        before = graph(video)[0]
+        in_single(graph, (torch.ops.aten.layer_norm.default,))
+        norms = [node for node in graph.graph.nodes if node.target is torch.ops.aten.layer_norm.default]
+        assert norms
+        assert all(node.meta["val"].dtype == torch.float32 for norm in norms for node in [norm, *norm.all_input_nodes])
+        torch.testing.assert_close(graph(video)[0], before, rtol=2e-2, atol=2e-3)
 
 
 def test_casts_of_the_model_itself_become_half_too():

@@ -111,6 +111,16 @@ def test_fewer_bits(built, runtime, tmp_path, name, precision):
     assert precision != "int8" or size_mib(tmp_path / f"{name}{find(runtime).SUFFIX}") < 0.5 * weights_mib
 
 
+@pytest.mark.parametrize("width", [192, 384])
+def test_layer_norms_in_half_precision(runtime, tmp_path, width):
+    """ExecuTorch's own kernel in fp16 is right up to 192 channels and gives noise from 256 on."""
+    net, video = nn.LayerNorm(width).eval(), torch.randn(1, 3, 2, 17, width)
+    chosen, path = find(runtime), tmp_path / f"norm{find(runtime).SUFFIX}"
+    chosen.write(rewritten(net, (video,), chosen.AXES), (video,), path, "{}", "fp16", [])
+    with quietly(), torch.no_grad():
+        assert 1e-6 < (chosen.open(path)(video)[0] - net(video)).abs().max() < 0.01
+
+
 def test_any_number_of_clips_is_given_to_a_file_of_two_at_a_time(built, runtime, tmp_path):
     given, _ = trained(built, "vivit_fe_nano")
     path = tmp_path / f"two{find(runtime).SUFFIX}"
