@@ -50,7 +50,7 @@ def _checked(record: BenchRecord | None) -> str:
     if record is None:
         return "not tried"
     if record.status != "ok":
-        return f"gap: {record.message}" if record.status == "unsupported" else f"refused: {record.message}"
+        return f"gap: {record.message}" if record.status == "unsupported" else f"refused: {_short(record.message)}"
     f: dict[str, Any] = record.figures
     size = f"{f['size_mib']:.1f} MiB"
     if f["difference"] is None:
@@ -58,8 +58,20 @@ def _checked(record: BenchRecord | None) -> str:
     return f"{f['difference'] / f['largest_logit']:.1g}, {size}"
 
 
+def _short(message: str) -> str:
+    """What a refusal says of the file, without its place."""
+    return re.sub(r"\S*/", "", message).partition(" It is not kept")[0]
+
+
 def latency(found: list[BenchRecord]) -> str:
-    by = latest([r for r in found if r.mode == "single"], "model", "device", "precision")
+    """A table for each machine: what one measured is not put beside what another did."""
+    single = [r for r in found if r.mode == "single"]
+    machines = list(dict.fromkeys(str(r.environment.get("platform")) for r in single))
+    return "\n\n".join(_timed([r for r in single if r.environment.get("platform") == where]) for where in machines)
+
+
+def _timed(found: list[BenchRecord]) -> str:
+    by = latest(found, "model", "device", "precision")
     columns = sorted({(device, precision) for _, device, precision in by}, key=lambda c: (c[0] != "cpu", c))
     lines = [f"| model | {' | '.join(f'{d} {p}' for d, p in columns)} |", "|---" * (len(columns) + 1) + "|"]
     for model in LIGHTWEIGHT:
