@@ -19,7 +19,7 @@ MARK = re.compile(r"(<!-- results:bench (\S+) -->\n).*?(<!-- /results:bench -->)
 MODES, PRECISIONS = ("train", "batch", "single"), ("fp32", "bf16")
 MODELS = (*LIGHTWEIGHT, "vivit_fe_b")
 FILES = ("epyc-2-cores", "epyc-2-cores-again")
-"""One run each on the same machine."""
+"""One run each, on machines of one kind."""
 Key = tuple[str, str, str]
 
 
@@ -64,10 +64,10 @@ def repeats() -> str:
     lines = ["| mode | measured twice | apart by more than 10 % |", "|---|---|---|"]
     for mode in MODES:
         for precision in PRECISIONS:
-            apart = differences(mode, precision)
-            wide = [f"`{model}` {100 * value:.0f} %" for model, value in apart.items() if value > TOLERANCE]
-            if apart:
-                lines.append(f"| {mode} {precision} | {len(apart)} models | {', '.join(wide) or 'none'} |")
+            found = differences(mode, precision)
+            wide = [f"`{model}` {100 * value:.0f} %" for model, value in found.items() if value > TOLERANCE]
+            if found:
+                lines.append(f"| {mode} {precision} | {len(found)} models | {', '.join(wide) or 'none'} |")
     return "\n".join(lines)
 
 

@@ -50,17 +50,12 @@ def _checked(record: BenchRecord | None) -> str:
     if record is None:
         return "not tried"
     if record.status != "ok":
-        return f"gap: {record.message}" if record.status == "unsupported" else f"refused: {_short(record.message)}"
+        return f"gap: {record.message}" if record.status == "unsupported" else f"refused: {record.message}"
     f: dict[str, Any] = record.figures
     size = f"{f['size_mib']:.1f} MiB"
     if f["difference"] is None:
         return f"converted, {size}"
     return f"{f['difference'] / f['largest_logit']:.1g}, {size}"
-
-
-def _short(message: str) -> str:
-    """What a refusal says of the file, without its place."""
-    return re.sub(r"\S*/", "", message).partition(" It is not kept")[0]
 
 
 def latency(found: list[BenchRecord]) -> str:

@@ -70,7 +70,7 @@ def made(wanted: Wanted, out: Path) -> BenchRecord:
         found = json.loads(done.stdout.splitlines()[-1])
         names = ("difference", "largest_logit", "same_label", "size_mib", "seconds")
         return BenchRecord(**record, figures={name: found[name] for name in names})
-    said = what_was_said(done.stderr)
+    said = what_was_said(done.stderr).replace(f"{out.parent}/", "")
     status = "unsupported" if "cannot be written" in said else "failed"
     return BenchRecord(**record, status=status, message=said)
 

@@ -28,6 +28,8 @@ Status = Literal["ok", "oom", "unsupported", "failed", "unstable", "stopped"]
 Problems = list[str]
 GIB = 1024**3
 LIBRARIES = ("torch", "timm", "av", "numpy")
+REFERENCE = "movinet_a0"
+"""Latencies are relative to it, as in the lightweight paper, whose fastest model it is."""
 SHORTENED = "the time limit of"
 """What a note says where a slow device made fewer calls: worth knowing, and no reason to doubt the figure."""
 

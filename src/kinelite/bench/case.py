@@ -16,8 +16,6 @@ LIGHTWEIGHT = (
     *("tsm_r50", "x3d_xs", "movinet_a0", "movinet_a2"),
 )
 """The thirteen models of the lightweight paper, in the order of its Table 1."""
-REFERENCE = "movinet_a0"
-"""The lightweight paper's fastest model: its latencies are relative to it."""
 RELATIVE = ("train", "batch", "single")
 """Modes whose latencies the paper compares."""
 

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from kinelite.bench.apart import measured
-from kinelite.bench.case import BATCHES, MODES, PRECISIONS, REFERENCE, RELATIVE, Case
+from kinelite.bench.case import BATCHES, MODES, PRECISIONS, RELATIVE, Case
 from kinelite.bench.devices import find
 from kinelite.bench.pick import pick
 from kinelite.bench.say import label, sentence
 from kinelite.errors import SetupError, UsageError, unknown
-from kinelite.records import BenchRecord, append_jsonl, environment, explained, read_jsonl
+from kinelite.records import REFERENCE, BenchRecord, append_jsonl, environment, explained, read_jsonl
 
 
 def bench(

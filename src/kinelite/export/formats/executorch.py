@@ -41,7 +41,7 @@ def write(
 
         if precision == "fp16":
             halved(graph)
-            # Its kernel gives noise in fp16 (1.5.1; 384 channels, logits of transformers were anything).
+            # Its own fp16 kernel gives noise from 256 channels on (1.5.1; docs/log.md).
             in_single(graph, (torch.ops.aten.layer_norm.default,))
         if precision == "int8":
             graph = _quantised(graph, inputs, clips)

@@ -8,11 +8,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from kinelite.records import BenchRecord
+from kinelite.records import REFERENCE, BenchRecord
 from kinelite.report.benchmark.load import MODES, clip_ms, latency_ms
 
-REFERENCE = "movinet_a0"
-"""Latencies are relative to it, as in the lightweight paper, whose fastest model it is."""
 LIBRARIES = ("torch", "kinelite", "onnxruntime", "executorch", "coremltools")
 """Versions that make figures incomparable."""
 TOLERANCE = 0.10

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from kinelite.records import BenchRecord
+from kinelite.records import REFERENCE, BenchRecord
 from kinelite.report.benchmark.accuracy import PAPER_SETS, Score, set_name, summary
-from kinelite.report.benchmark.columns import REFERENCE
 from kinelite.report.benchmark.content import Content, relatives
 from kinelite.report.benchmark.load import CONVERGENCE, COST, MODES
 from kinelite.report.benchmark.measured import ordered

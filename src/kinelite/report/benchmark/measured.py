@@ -6,8 +6,8 @@ import statistics
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from kinelite.records import SHORTENED, BenchRecord
-from kinelite.report.benchmark.columns import REFERENCE, TOLERANCE, Column, apart
+from kinelite.records import REFERENCE, SHORTENED, BenchRecord
+from kinelite.report.benchmark.columns import TOLERANCE, Column, apart
 from kinelite.report.benchmark.content import Content, Quoted, relatives
 from kinelite.report.benchmark.load import MODES
 from kinelite.report.benchmark.tables import EMPTY, Cell, Head, Table, latency_cell, number_cell

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from kinelite.records import BenchRecord
-from kinelite.report.benchmark.columns import REFERENCE, Column
+from kinelite.records import REFERENCE, BenchRecord
+from kinelite.report.benchmark.columns import Column
 from kinelite.report.benchmark.compared import Point, accuracy_points, best, gmacs, own_points
 from kinelite.report.benchmark.content import PAPER_MODES, Content, Quoted, relatives
 from kinelite.report.benchmark.draw import Dot, Plot, Series
