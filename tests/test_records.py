@@ -163,6 +163,20 @@ def test_a_file_name_that_is_not_utf8_comes_back(tmp_path: Path) -> None:
     assert read_jsonl(tmp_path / "a.jsonl") == ([{"path": name}], [])
 
 
+@pytest.mark.parametrize(
+    ("flags", "name"),
+    [("sse2 avx2 avx512f", "AMD EPYC, AVX-512"), ("sse2 avx avx2", "AMD EPYC, AVX2"), ("sse2", "AMD EPYC")],
+    ids=str,
+)
+def test_processors_of_one_name_differ_in_their_vectors(
+    flags: str, name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    said = f"processor\t: 0\nmodel name\t: AMD EPYC\nflags\t\t: {flags}\n\nprocessor\t: 1\nmodel name\t: other\n"
+    (tmp_path / "cpuinfo").write_text(said)
+    monkeypatch.setattr(records, "Path", lambda _: tmp_path / "cpuinfo")
+    assert records.cpu_name() == name
+
+
 def test_environment_names_what_the_numbers_depend_on() -> None:
     found = records.environment()
     assert json.loads(json.dumps(found)) == found

@@ -154,7 +154,8 @@ def _digest(work: Work) -> str:
     )
     stage = replace(work.stage, name="", epochs=None, lr=None, batch=None, micro_batch=None, init="previous")
     rest = [work.classes, work.batch, work.micro_batch, work.mode, work.precision, work.target, work.stored]
-    what = [to_json(config), to_json(stage), rest, _code()]
+    kernels = [torch.backends.cpu.get_cpu_capability(), torch.get_num_threads()]
+    what = [to_json(config), to_json(stage), rest, kernels, _code()]
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:24]
 
 
