@@ -168,6 +168,15 @@ def test_executorch_quantises_every_convolution_and_linear_layer():
     assert sum("dequantize_per_channel" in str(node.target) for node in made.graph.nodes) == 3
 
 
+def test_products_of_8_bits_fit_the_sums_of_processors_without_vnni(built, tmp_path):
+    onnx: Any = pytest.importorskip("onnx", reason="needs kinelite[onnx]")
+    export(trained(built, "vivit_fe_nano")[0], "onnx", "int8", tmp_path / "m.onnx", said=lambda text: None)
+    kept = [w for w in onnx.load(tmp_path / "m.onnx").graph.initializer if w.data_type == onnx.TensorProto.INT8]
+    widest = max(int(np.abs(onnx.numpy_helper.to_array(w).astype(int)).max()) for w in kept)
+    assert 2 * 255 * widest < 2**15
+    assert widest > 32
+
+
 def test_int8_that_says_nothing_is_not_kept(built, tmp_path, monkeypatch):
     pytest.importorskip("onnxruntime")
     right = make.facts_of

@@ -38,8 +38,11 @@ def write(
         from executorch.exir import EdgeCompileConfig, to_edge_transform_and_lower
 
         from kinelite.export.half import halved, in_single
+        from kinelite.export.points import points_as_vectors
 
         if precision == "fp16":
+            # XNNPACK gives them in fp16 with their axes in another order (1.5.1).
+            points_as_vectors(graph)
             halved(graph)
             # Its own fp16 kernel gives noise from 256 channels on (1.5.1; docs/log.md).
             in_single(graph, (torch.ops.aten.layer_norm.default,))
