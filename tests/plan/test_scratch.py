@@ -59,8 +59,9 @@ def test_a_convolution_over_time_and_space(clips: int, frames: int, size: int) -
     aten = torch.ops.aten
     for call, args in ((aten.convolution, (video, weight, None, *options)), (aten.convolution_backward, backward)):
         scratch, result = taken(call, args)
-        # The rest are oneDNN's buffers of threads, as large as a few rows of the clip.
-        assert cpu_scratch(call.default, args, result) == pytest.approx(scratch, rel=0.05, abs=weight.nbytes // 4)
+        # With AVX2 threads have buffers as large as a few rows of the clip, which are not counted.
+        rows = weight.nbytes // 4 if vectors() is AVX2 else 0
+        assert cpu_scratch(call.default, args, result) == pytest.approx(scratch, rel=0.05, abs=rows)
 
 
 @pytest.mark.parametrize(("channels", "patch"), [(12, 16), (16, 8), (3, 16)], ids=str)
@@ -70,9 +71,13 @@ def test_images_whose_channels_come_first(channels: int, patch: int) -> None:
         pytest.skip("a rule for processors without AVX-512, and this one has it")
     image, weight = torch.randn(4, channels, 64, 64), torch.randn(96, channels, patch, patch)
     options: list[Any] = [[patch] * 2, [0, 0], [1, 1], False, [0, 0], 1]
-    call, args = torch.ops.aten.convolution, (image, weight, None, *options)
-    scratch, result = taken(call, args)
-    assert abs(cpu_scratch(call.default, args, result) - scratch) <= 0.05 * scratch + 2 * result.nbytes
+    aten = torch.ops.aten
+    forward = (image, weight, None, *options)
+    gradient = torch.randn_like(aten.convolution(*forward))
+    backward = (gradient, *forward, [False, True, False])
+    for call, args in ((aten.convolution, forward), (aten.convolution_backward, backward)):
+        scratch, result = taken(call, args)
+        assert abs(cpu_scratch(call.default, args, result) - scratch) <= 0.05 * scratch + 2 * gradient.nbytes
 
 
 def test_the_processor_decides_on_the_kernels(monkeypatch: pytest.MonkeyPatch) -> None:

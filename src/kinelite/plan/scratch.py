@@ -15,7 +15,7 @@ NATIVE = 20480
 """Channels x frames x rows of one clip up to which PyTorch's own kernel is taken instead of oneDNN's."""
 WIDEST_DEPTHWISE = 3
 """Widest depthwise kernels whose gradient oneDNN (of torch 2.15) computes without blocks of channels."""
-UNROLLED = 256
+ONE_THREAD = 256
 """Pixels of a frame for each thread from which oneDNN computes the gradient of a spread clip in one thread."""
 
 
@@ -27,19 +27,22 @@ class Vectors:
         block: floats of a vector, the channels of a block in oneDNN's orders of weights.
         widest: widest kernels whose gradient has code of its own.
         pads_time: whether that code takes clips padded in time.
+        blocks_images: whether images whose channels come first are put into blocks (not looked at with AVX-512).
     """
 
     block: int
     widest: int
     pads_time: bool
+    blocks_images: bool
 
 
-AVX512, AVX2 = Vectors(16, 14, pads_time=True), Vectors(8, 13, pads_time=False)
+AVX512 = Vectors(16, 14, pads_time=True, blocks_images=False)
+AVX2 = Vectors(8, 13, pads_time=False, blocks_images=True)
 """jit_avx512_common_conv_kernel.cpp and jit_avx2_conv_kernel_f32.cpp of oneDNN, init_conf of the weights' gradient."""
 
 
 def vectors() -> Vectors:
-    """This processor's."""
+    """This processor's, as PyTorch names its own kernels; what has no AVX-512 is taken for AVX2."""
     return AVX512 if "AVX512" in torch.backends.cpu.get_cpu_capability() else AVX2
 
 
@@ -54,8 +57,9 @@ def cpu_scratch(func: Any, args: tuple[Any, ...], result: Any) -> int:
         video, weight = args[:2]
         if _spreads(video, weight, groups=args[8]):
             return _columns(weight, result) + _bytes(weight) + _bytes(video)
-        if _blocked(video, weight, groups=args[8], by=vectors()):
-            filled = AVX2.block * math.ceil(video.shape[1] / AVX2.block)
+        by = vectors()
+        if _blocked(video, weight, groups=args[8], by=by):
+            filled = by.block * math.ceil(video.shape[1] / by.block)
             return filled * (_bytes(weight) + _bytes(video)) // video.shape[1]
         return _bytes(weight) + (0 if _dense(video) else _bytes(video))
     if op is _aten.convolution_backward:
@@ -88,7 +92,7 @@ def _product_scratch(gradient: Tensor, video: Tensor, weight: Tensor) -> int:
     are large. Each has room for four times the weights (oneDNN, gemm_convolution_utils.cpp: it books bytes as floats)
     and, where channels come last, for a clip in the other order."""
     threads = torch.get_num_threads()
-    several = len(video) > 1 and math.prod(gradient.shape[-2:]) // threads < UNROLLED
+    several = len(video) > 1 and math.prod(gradient.shape[-2:]) // threads < ONE_THREAD
     turned = 0 if video.is_contiguous() else _bytes(video[0])
     frame = _columns(weight, gradient[..., :1, :, :] if gradient.ndim == 5 else gradient)
     return (threads if several else 1) * (frame + 4 * _bytes(weight) + turned)
@@ -107,7 +111,7 @@ def _blocked(video: Tensor, weight: Tensor, groups: int, by: Vectors) -> bool:
     first = video.is_contiguous() and weight.is_contiguous() and not video.is_contiguous(memory_format=_FORMATS[1])
     enough = groups == 1 and video.shape[1] >= by.block
     alone = torch.get_num_threads() == 1 and math.prod(weight.shape[2:]) == 1
-    return by is AVX2 and weight.ndim == 4 and first and enough and not alone
+    return by.blocks_images and weight.ndim == 4 and first and enough and not alone
 
 
 def _columns(weight: Tensor, made: Tensor) -> int:
