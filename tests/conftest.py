@@ -24,6 +24,13 @@ def shared() -> Path:
 
 
 @pytest.fixture(scope="session")
+def plan_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache folder for tests that plan: what one has traced, the next reads, in whatever process of this run."""
+    own = tmp_path_factory.getbasetemp()
+    return (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "plan-cache"
+
+
+@pytest.fixture(scope="session")
 def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """ROOT/class/clip with two classes of six H.264 clips: a square that goes right, or down. Do not write into it."""
     from kinelite.data.motion_scene import draw_scene, encode, render

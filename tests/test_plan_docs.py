@@ -153,6 +153,8 @@ def anatomy(found: list[BenchRecord]) -> str:
 BLOCKS = {
     "accuracy": lambda: accuracy(records("cpu")),
     "summary": lambda: summary(records("cpu")),
+    "accuracy-avx2": lambda: accuracy(records("cpu-avx2")),
+    "summary-avx2": lambda: summary(records("cpu-avx2")),
     "marks-16": lambda: marks(records("table4"), 16),
     "most-frames": lambda: most_frames(records("table4")),
     "anatomy": lambda: anatomy(records("table4")),
@@ -170,8 +172,9 @@ def test_page_is_what_the_records_say(page: Path) -> None:
     assert text == written(text), "write it anew: python tests/test_plan_docs.py"
 
 
-def test_every_model_is_there_in_every_mode_and_within_the_goal() -> None:
-    found = records("cpu")
+@pytest.mark.parametrize("name", ["cpu", "cpu-avx2"])
+def test_every_model_is_there_in_every_mode_and_within_the_goal(name: str) -> None:
+    found = records(name)
     assert all(r.command.startswith("python docs/examples/plan_accuracy.py") for r in found)
     assert {r.status for r in found} <= {"ok", "oom"}
     for model in list_models():

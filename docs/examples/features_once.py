@@ -53,7 +53,8 @@ def measure(
     views: int = 2,
     short_views: int | None = None,
     every: int = 4,
-    seeds: int = 3,
+    seeds: tuple[int, ...] = (0, 1, 2),
+    only: tuple[Literal["conventional", "online", "stored", "short"], ...] = (),
     pretrained: str | None = None,
 ) -> None:
     """Train all ways, write the records and print the table.
@@ -72,7 +73,8 @@ def measure(
         views: stored of each training clip.
         short_views: the same behind the short stage 1, whose budget is half as large (None: ``views``).
         every: epochs between the evaluations that draw the curve; they are not part of the training time.
-        seeds: how many.
+        seeds: which. Calls with different ones can share a machine's cores; one with all then writes the records.
+        only: these ways, not all.
         pretrained: image weights.
     """
     common = [*SETTINGS[settings].split(), "--frames", str(frames), "--workers", "0", "--keep.eval-epochs", str(every)]
@@ -85,12 +87,13 @@ def measure(
         "stored": ["sfa", "--stages.0.epochs", str(first), *on_features, str(views)],
         "short": ["sfa_short", "--stages.0.epochs", str(third), *on_features, str(short_views or views)],
     }
-    for seed in range(seeds):
+    ways = {way: flags for way, flags in ways.items() if not only or way in only}
+    for seed in seeds:
         for way, (recipe, *flags) in ways.items():
             run = str(out / f"{way}-{seed}")
             place = ["--data", data.replace("{seed}", str(seed)), "--seed", str(seed), "--out", run]
             subprocess.run([sys.executable, "-m", "kinelite", "train", recipe, *common, *flags, *place], check=True)
-    found = [of_run(out / f"{way}-{seed}", way) for seed in range(seeds) for way in ways]
+    found = [of_run(out / f"{way}-{seed}", way) for seed in seeds for way in ways]
     records.parent.mkdir(parents=True, exist_ok=True)
     records.write_text("".join(f"{json.dumps(record)}\n" for record in found))
     table(records)

@@ -13,8 +13,8 @@ NANO = ("vivit_fe_nano", "--size", "64", "--gpu-memory", "12GiB")
 
 
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KINELITE_CACHE", str(tmp_path / "cache"))
+def traces(plan_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KINELITE_CACHE", str(plan_cache))
 
 
 def test_a_plan_on_one_page_and_as_json(kinelite: Any) -> None:

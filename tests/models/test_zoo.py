@@ -128,6 +128,7 @@ def test_compiled(name: str) -> None:
     torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-3)
 
 
+@pytest.mark.slow  # 50 s; the small models of their classes are in the quick suite
 @pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("name", BIG)
 def test_big_models_are_captured_whole(name: str) -> None:
@@ -197,7 +198,7 @@ def test_state_is_a_fixed_tuple_of_4d_tensors_that_a_step_leaves_alone(name: str
 
 
 @pytest.mark.usefixtures("unchecked")
-@pytest.mark.parametrize("name", STREAMING)
+@pytest.mark.parametrize("name", [each for name, each in zip(MODELS, EACH, strict=True) if name in STREAMING])
 def test_a_step_exports(name: str) -> None:
     class Step(nn.Module):
         def __init__(self, model: Any) -> None:

@@ -22,8 +22,8 @@ NANO = {"size": 64, "epochs": 30}
 
 
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KINELITE_CACHE", str(tmp_path / "cache"))
+def traces(plan_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KINELITE_CACHE", str(plan_cache))
 
 
 def test_a_plan_has_every_stage_and_parts_that_sum_up() -> None:
@@ -87,7 +87,9 @@ def test_targets() -> None:
     assert choose_target(gpu_memory="12GiB", outside="2GiB").limit_bytes == 10 * 2**30
 
 
-def test_rates_are_measured_once_and_used_again() -> None:
+def test_rates_are_measured_once_and_used_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KINELITE_CACHE", str(tmp_path))
+
     def hours(**more: Any) -> tuple[float | None, str]:
         features = FeaturesConfig(mode="stored")
         plan = kl.plan("vivit_fe_nano", "frozen", cpu_memory_gib=8, frames=4, features=features, **NANO | more)

@@ -23,10 +23,11 @@ from kinelite.plan.track import PARTS, Peak
 from kinelite.recipes import conventional, sfa
 
 MIB = 2**20
+KNOWN = Traces()
 
 
-def planner(config: TrainConfig, limit_mib: int = 10_000, kind: Any = "cuda", **more: Any) -> Planner:
-    return Planner(config.resolved(), Target(kind, limit_mib * MIB, 0, "test"), "bf16", (400,), Traces(), **more)
+def planner(config: TrainConfig, limit_mib: int = 10_000, kind: Any = "cuda", traces: Traces = KNOWN) -> Planner:
+    return Planner(config.resolved(), Target(kind, limit_mib * MIB, 0, "test"), "bf16", (400,), traces)
 
 
 def whole(plan: Planner, stage: int, frames: int, clips: int, stored: bool = False) -> int:
@@ -36,7 +37,7 @@ def whole(plan: Planner, stage: int, frames: int, clips: int, stored: bool = Fal
 
 @pytest.mark.parametrize("kind", ["cuda", pytest.param("cpu", marks=pytest.mark.slow)])
 def test_four_traces_tell_all_clips_and_frames(kind: Any) -> None:
-    plan = planner(conventional(model="vivit_fe_nano", frames=8, size=64, batch=3), kind=kind)
+    plan = planner(conventional(model="vivit_fe_nano", frames=8, size=64, batch=3), kind=kind, traces=Traces())
     (stage,) = plan.config.stages
     found = {
         (clips, frames): plan.at_once(replace(stage, frames=frames), clips)
@@ -72,7 +73,7 @@ def test_no_surface_where_births_and_deaths_differ_or_sizes_bend(monkeypatch: py
         return Prediction(Peak(level, dict.fromkeys(PARTS, 0), ""), 1, np.array([level]))
 
     monkeypatch.setattr(traces_module, "predict", bent)
-    plan = planner(conventional(model="vivit_fe_nano", frames=16, size=64, batch=3))
+    plan = planner(conventional(model="vivit_fe_nano", frames=16, size=64, batch=3), traces=Traces())
     (stage,) = plan.config.stages
     assert plan.at_once(replace(stage, frames=64), 5) == 1000 + 5 * 64**2
 
@@ -101,7 +102,7 @@ def test_what_fits_is_the_most_that_fits(kind: Any) -> None:
 
 
 def test_nothing_fits() -> None:
-    plan = planner(conventional(model="vivit_fe_nano", frames=8, size=64), limit_mib=1)
+    plan = planner(conventional(model="vivit_fe_nano", frames=8, size=64, batch=4), limit_mib=1)
     assert plan.most_clips(plan.config.stages[0]) == 0
     assert plan.most_frames(plan.config.stages[0], 16) == 0
 
@@ -129,14 +130,12 @@ def test_a_batch_that_waits_on_a_cpu_is_counted_without_being_traced() -> None:
 def test_traces_are_kept_from_one_command_to_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "plan" / "traces.json"
     config = conventional(model="vivit_fe_nano", frames=8, size=64, batch=4)
-    first = planner(config)
-    first.traces = Traces(path)
+    first = planner(config, traces=Traces(path))
     stage = first.config.stages[0]
     expected = first.peak_bytes(stage, 4), first.at_once(stage, 9)
     first.traces.save()
     monkeypatch.setattr(traces_module, "predict", None)
-    again = planner(config)
-    again.traces = Traces(path)
+    again = planner(config, traces=Traces(path))
     assert (again.peak_bytes(stage, 4), again.at_once(stage, 9)) == expected
     path.write_text("{damaged")
     assert Traces(path).traced == 0
