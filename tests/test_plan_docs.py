@@ -71,9 +71,10 @@ def summary(found: list[BenchRecord]) -> str:
     worst = max(ok, key=lambda r: abs(error(r)))
     median = statistics.median(abs(error(r)) for r in ok)
     rest = f"; {len(found) - len(ok)} more did not fit in memory and were not run" if len(ok) < len(found) else ""
-    facts = {tuple(r.environment[k] for k in ("cpu", "cores", "torch", "timm", "python")) for r in found}
+    facts = {tuple(r.environment[k] for k in ("cpu", "torch", "timm", "python")) for r in found}
     assert len(facts) == 1
-    cpu, cores, torch, timm, python = facts.pop()
+    cpu, torch, timm, python = facts.pop()
+    cores = " or ".join(str(n) for n in sorted({r.environment["cores"] for r in found}))  # fewer where it shared them
     threads = {r.figures["threads"] for r in ok}
     assert len(threads) == 1
     return (

@@ -118,7 +118,7 @@ def read(path: Path) -> dict[str, list[dict[str, Any]]]:
 def rows(path: Path) -> list[str]:
     """A Markdown table: the mean over seeds, the time as a share of conventional training's of the same seeds."""
     found = read(path)
-    whole = sum(record["train_seconds"] for record in found["conventional"])
+    whole = sum(record["train_seconds"] for record in found.get("conventional", ()))
     head = "| | top-1, mean ± sd | of which | training, mean | ratio | stage 1, pass, rest | peak memory |"
     lines = [head, f"|{'---|' * 7}"]
     for way, records in found.items():
@@ -127,7 +127,7 @@ def rows(path: Path) -> list[str]:
         spread = f" ± {statistics.stdev(top1):.1f}" if len(top1) > 1 else ""
         cells = [NAMES[way], f"{statistics.mean(top1):.1f}{spread} %"]
         cells += [", ".join(f"{value:.1f}" for value in top1), f"{statistics.mean(seconds):.0f} s"]
-        cells += [f"{sum(seconds) / whole:.3f}", parts(records)]
+        cells += [f"{sum(seconds) / whole:.3f}" if whole else "", parts(records)]
         cells += [f"{max(record['peak_memory_gib'] for record in records):.2f} GiB"]
         lines.append(f"| {' | '.join(cells)} |")
     return lines
