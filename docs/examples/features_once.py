@@ -158,17 +158,21 @@ def summary_rows(paths: Sequence[Path]) -> list[str]:
     lines = [f"| | {' | '.join(title(path) for path in paths)} |", "|---|" + "---|" * len(paths)]
     found = [read(path) for path in paths]
     for way, name in NAMES.items():
-        cells = [_cell(records[way], records["conventional"]) for records in found]
+        cells = [_cell(records.get(way, ()), records.get("conventional", ())) for records in found]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return lines
 
 
 def _cell(records: Sequence[dict[str, Any]], whole: Sequence[dict[str, Any]]) -> str:
+    if not records:
+        return ""
     top1 = [100 * record["top1"] for record in records]
     spread = f" ± {statistics.stdev(top1):.1f}" if len(top1) > 1 else ""
     seconds = statistics.mean(record["train_seconds"] for record in records)
-    ratio = seconds / statistics.mean(record["train_seconds"] for record in whole)
-    return f"{statistics.mean(top1):.1f}{spread} %, {seconds:.0f} s, **{ratio:.2f}**"
+    mean = f"{statistics.mean(top1):.1f}{spread} %, {seconds:.0f} s"
+    if not whole:
+        return mean
+    return f"{mean}, **{seconds / statistics.mean(record['train_seconds'] for record in whole):.2f}**"
 
 
 def title(path: Path) -> str:
