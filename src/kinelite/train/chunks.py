@@ -63,7 +63,7 @@ def encode_in_chunks(
     ``model`` is a `Factorised` one in evaluation mode (at least its encoder), bare or as Fabric runs it, which brings
     its precision. ``chunk_frames`` counts the frames of all clips together (0: see `choose_chunk`).
     """
-    return _encode(
+    return encode_parts(
         model, frames.shape, lambda clips, times: normalise(frames[clips, :, times], spec, device), device, chunk_frames
     )
 
@@ -72,7 +72,7 @@ def encode_piece(
     model: Any, piece: Piece, spec: InputSpec, device: torch.device, chunk_frames: int = 0
 ) -> Float[Tensor, "m n d"]:
     """As `encode_in_chunks`, of a micro-batch whose clips are mixed chunk by chunk."""
-    return _encode(
+    return encode_parts(
         model,
         piece.frames.shape,
         lambda clips, times: mixed_video(cut(piece, clips, times), spec, device),
@@ -95,9 +95,11 @@ def model_input(
 
 
 @torch.no_grad()
-def _encode(
+def encode_parts(
     model: Any, shape: tuple[int, ...], video: Callable[[slice, slice], Tensor], device: torch.device, asked: int
-) -> Tensor:
+) -> Float[Tensor, "b n d"]:
+    """Features of clips of ``shape`` [b, c, t, h, w]: ``video(clips, frames)`` gives each chunk, normalised and on
+    ``device``. ``asked``: frames at a time (0: see `choose_chunk`)."""
     clips, frames, tubelet = shape[0], shape[2], bare(model).tubelet
     chunk = choose_chunk(asked, device, tubelet)
     together = max(1, chunk // frames)

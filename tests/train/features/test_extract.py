@@ -118,13 +118,13 @@ def test_half_precision_of_computing(manifest: Manifest, tmp_path: Path) -> None
 def test_a_machine_that_computes_wrongly_in_half_precision_is_found_out(
     manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    encode = extracting.encode_in_chunks
+    encode = extracting.encode_distinct
 
     def wrong(*arguments: Any) -> torch.Tensor:
         features = encode(*arguments)
         return features.roll(1, -1) if torch.is_autocast_enabled("cpu") else features
 
-    monkeypatch.setattr(extracting, "encode_in_chunks", wrong)
+    monkeypatch.setattr(extracting, "encode_distinct", wrong)
     with pytest.raises(RunError, match=r"bf16 differ.*fp32"):
         made(manifest, tmp_path, compute="bf16")
     assert len(open_store(tmp_path).missing()) == 4
@@ -134,7 +134,7 @@ def test_a_finished_store_is_opened_and_nothing_is_encoded(
     manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made(manifest, tmp_path)
-    monkeypatch.setattr(extracting, "encode_in_chunks", None)
+    monkeypatch.setattr(extracting, "encode_distinct", None)
     assert made(manifest, tmp_path).complete
     with pytest.raises(UsageError, match="seed: 3 there, 4 now"):
         made(manifest, tmp_path, seed=4)

@@ -23,9 +23,10 @@ from kinelite.data.manifest import Manifest
 from kinelite.data.pool import Pool
 from kinelite.errors import DataError, RunError
 from kinelite.models import Factorised
-from kinelite.train.chunks import choose_pass_chunk, encode_in_chunks
+from kinelite.train.chunks import choose_pass_chunk
 from kinelite.train.features.block import write_block
 from kinelite.train.features.claims import Claims
+from kinelite.train.features.distinct import encode_distinct
 from kinelite.train.features.key import Key
 from kinelite.train.features.room import check_room
 from kinelite.train.features.store import FeatureStore, begin_store, missing_clips
@@ -168,9 +169,9 @@ class _Pass:
         readable = torch.tensor([sample.frames is not None for sample in samples])[:, None, None, None]
         frames = self._together(samples)
         samples.clear()
-        found = self.encode(frames.flatten(0, 1)).unflatten(0, frames.shape[:2]).cpu()
+        found = self.encode(frames).cpu()
         if not self.proven and readable.any():
-            self._prove(frames[readable.flatten()][0, :1], found[readable.flatten()][0, :1])
+            self._prove(frames[readable.flatten()][:1, :1], found[readable.flatten()][:1, :1])
         stored = torch.where(readable, found, 0.0).to(self.store.dtype)
         if not stored.isfinite().all():
             raise RunError(_beyond(found, self.store))
@@ -187,7 +188,7 @@ class _Pass:
                 frames.numpy()[place] = sample.frames
         return frames
 
-    def _prove(self, frames: UInt8[Tensor, "1 c t h w"], found: Float[Tensor, "1 m d"]) -> None:
+    def _prove(self, frames: UInt8[Tensor, "1 1 c t h w"], found: Float[Tensor, "1 1 m d"]) -> None:
         """Compare the first features in half precision with those in fp32: there are processors and kernels on which
         they are wrong, and nobody would see it in what is stored."""
         exact = self.exact(frames).cpu()
@@ -206,7 +207,7 @@ class _Pass:
 
 def encoder_of(
     model: Factorised, key: Key, means: Means
-) -> Callable[[UInt8[Tensor, "b c t h w"]], Float[Tensor, "b m d"]]:
+) -> Callable[[UInt8[Tensor, "clips views c t h w"]], Float[Tensor, "clips views m d"]]:
     """What computes the features of decoded views, as a store of ``key`` holds them, on the device of ``means``."""
     device = torch.device(means.device)
     model.to(device)
@@ -214,9 +215,9 @@ def encoder_of(
     dtype = _TYPES.get(key.compute)
     chunk = choose_pass_chunk(means.chunk_frames, device, model.tubelet, key.spec.size)
 
-    def encode(frames: UInt8[Tensor, "b c t h w"]) -> Float[Tensor, "b m d"]:
+    def encode(frames: UInt8[Tensor, "clips views c t h w"]) -> Float[Tensor, "clips views m d"]:
         with torch.autocast(device.type, dtype, enabled=dtype is not None):
-            return encode_in_chunks(forward, frames, key.spec, device, chunk)
+            return encode_distinct(forward, frames, key.spec, device, chunk)
 
     return encode
 

@@ -16,6 +16,7 @@ from kinelite.data.prepare.estimate import PATIENCE_S, free_bytes, spread
 from kinelite.errors import DataError, SetupError
 from kinelite.models import Factorised
 from kinelite.records import cores
+from kinelite.train.features.distinct import distinct
 from kinelite.train.features.key import Key
 from kinelite.train.features.store import FeatureStore, record_bytes
 
@@ -82,14 +83,16 @@ def estimate(
                 reason = sample.problem or ""
                 continue
             read_s.append(time.perf_counter() - started)
-            frames = torch.from_numpy(sample.frames[:1])
+            frames = torch.from_numpy(sample.frames)[None]
+            every, frames = len(distinct(frames, key.tubelet)[0]), frames[:, :1]
+            views = every / len(distinct(frames, key.tubelet)[0])  # which one would take the time of
             with still(model):
                 if not encoded_s:
                     encode(frames)  # the first time is no measure: kernels are chosen, memory is asked for
                 started = time.perf_counter()
                 encode(frames).cpu()
             del sample, frames  # a long clip is large
-            encoded_s.append((time.perf_counter() - started) * key.views)
+            encoded_s.append((time.perf_counter() - started) * views)
             if time.monotonic() - began > min(patience_s, PATIENCE_S):
                 break
     if not read_s:
