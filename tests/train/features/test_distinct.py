@@ -12,7 +12,7 @@ from torch import Tensor
 from kinelite.config import NetConfig
 from kinelite.models import create_model
 from kinelite.train.chunks import encode_in_chunks
-from kinelite.train.features.distinct import distinct, encode_distinct, first_equal
+from kinelite.train.features.distinct import distinct, encode_distinct, first_equal, views_to_encode
 
 CPU = torch.device("cpu")
 
@@ -44,6 +44,12 @@ def test_clips_do_not_share() -> None:
     numbers, places = distinct(torch.stack([clip, clip]), 2)
     assert numbers.tolist() == [0, 3, 4, 7]
     assert places.tolist() == [0, 0, 0, 1, 2, 2, 2, 3]
+
+
+def test_views_to_encode_are_counted_in_first_views() -> None:
+    assert views_to_encode(views_of([[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]), 2) == 3
+    assert views_to_encode(views_of([[0, 1, 2, 3], [0, 1, 2, 4], [0, 1, 2, 3]]), 2) == 1.5
+    assert views_to_encode(views_of([[0, 1, 0, 1], [0, 1, 2, 3]]), 2) == 2
 
 
 @pytest.mark.parametrize("name", ["vivit_fe_nano", "vtn:test_resnet"])

@@ -46,6 +46,13 @@ def distinct(
     return np.unique(numbers, return_inverse=True)
 
 
+def views_to_encode(frames: UInt8[Tensor, "views c t h w"], tubelet: int) -> float:
+    """How many times the tubelets of the first view of a clip have to be encoded for all of them: at most the number of
+    views."""
+    every, first = (len(distinct(part[None], tubelet)[0]) for part in (frames, frames[:1]))
+    return every / first
+
+
 def encode_distinct(
     model: Any,
     frames: UInt8[Tensor, "clips views c t h w"],

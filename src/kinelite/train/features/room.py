@@ -16,7 +16,7 @@ from kinelite.data.prepare.estimate import PATIENCE_S, free_bytes, spread
 from kinelite.errors import DataError, SetupError
 from kinelite.models import Factorised
 from kinelite.records import cores
-from kinelite.train.features.distinct import distinct
+from kinelite.train.features.distinct import views_to_encode
 from kinelite.train.features.key import Key
 from kinelite.train.features.store import FeatureStore, record_bytes
 
@@ -83,9 +83,8 @@ def estimate(
                 reason = sample.problem or ""
                 continue
             read_s.append(time.perf_counter() - started)
-            frames = torch.from_numpy(sample.frames)[None]
-            every, frames = len(distinct(frames, key.tubelet)[0]), frames[:, :1]
-            views = every / len(distinct(frames, key.tubelet)[0])  # which one would take the time of
+            views = views_to_encode(torch.from_numpy(sample.frames), key.tubelet)
+            frames = torch.from_numpy(sample.frames[None, :1])
             with still(model):
                 if not encoded_s:
                     encode(frames)  # the first time is no measure: kernels are chosen, memory is asked for
