@@ -1,6 +1,7 @@
 """Conventional training, SFA online and SFA on stored features, over seeds: accuracy against training time.
 
 Example: python docs/examples/features_once.py measure motion store:stores/motion runs/motion-32 results/motion-32.jsonl
+         python docs/examples/features_once.py repeat motion store:stores/motion runs/again again.jsonl --repeats 4
          python docs/examples/features_once.py table results/motion-32.jsonl
          python docs/examples/features_once.py summary results/*.jsonl
          python docs/examples/features_once.py figure figure.svg results/*.jsonl
@@ -97,6 +98,95 @@ def measure(
     records.parent.mkdir(parents=True, exist_ok=True)
     records.write_text("".join(f"{json.dumps(record)}\n" for record in found))
     table(records)
+
+
+def repeat(
+    settings: Literal["motion", "ut-interaction"],
+    data: str,
+    out: Path,
+    records: Path,
+    frames: int = 32,
+    short: int = 20,
+    long: int = 6,
+    stored: int = 12,
+    views: int = 2,
+    repeats: int = 4,
+    seeds: tuple[int, ...] = (0, 1, 2),
+    pretrained: str | None = None,
+) -> None:
+    """Train stage 1 once for each seed and stage 2 online and on stored features several times from it.
+
+    On a small set two stages 2 of the same way differ by more than the ways do, so a single one of each says little.
+
+    Args:
+        settings: as in `measure`, like all that is not named here.
+        data: as there.
+        out: as there.
+        records: as there; `repeats_table` prints them.
+        frames: of stage 2.
+        short: epochs of stage 1.
+        long: of stage 2 online.
+        stored: of stage 2 on stored features.
+        views: stored of each training clip.
+        repeats: stages 2 of each way and seed, at least two: other orders, other draws, another adapter.
+        seeds: of stage 1.
+        pretrained: image weights.
+    """
+    common = [*SETTINGS[settings].split(), "--workers", "0", "--keep.eval-epochs", "0"]
+    start = ["--pretrained", pretrained] if pretrained else []
+    ways = {
+        "online": ["--features.mode", "online", "--epochs", str(long)],
+        "stored": ["--features.mode", "stored", "--epochs", str(stored), "--features.views", str(views)],
+    }
+    found = []
+    for seed in seeds:
+        place, first = ["--data", data.replace("{seed}", str(seed))], str(out / f"stage1-{seed}")
+        _train(
+            "conventional",
+            *common,
+            *start,
+            *place,
+            "--frames",
+            "8",
+            "--epochs",
+            str(short),
+            "--seed",
+            str(seed),
+            "--out",
+            first,
+        )
+        for again in range(repeats):
+            for way, flags in ways.items():
+                run = out / f"{way}-{seed}-{again}"
+                drawn = ["--seed", str(100 * (again + 1) + seed), "--out", str(run)]
+                _train("sfa_long", *common, *place, "--init", first, "--frames", str(frames), *flags, *drawn)
+                found.append(of_run(run, way) | {"stage1_seed": seed})
+    records.parent.mkdir(parents=True, exist_ok=True)
+    records.write_text("".join(f"{json.dumps(record)}\n" for record in found))
+    repeats_table(records)
+
+
+def _train(*arguments: str) -> None:
+    subprocess.run([sys.executable, "-m", "kinelite", "train", *arguments], check=True)
+
+
+def repeats_table(records: Path) -> None:
+    """Print top-1 of repeated stages 2: mean and standard deviation of each stage 1, and the mean of those means."""
+    print("\n".join(repeats_rows(records)))
+
+
+def repeats_rows(path: Path) -> list[str]:
+    """A Markdown table, a row per way; the last column's error is that of the mean over the repeats alone."""
+    found = read(path)
+    seeds = sorted({record["stage1_seed"] for records in found.values() for record in records})
+    lines = [f"| | {' | '.join(f'seed {seed}' for seed in seeds)} | mean |", "|---" * (len(seeds) + 2) + "|"]
+    for way, records in found.items():
+        groups = [[100 * record["top1"] for record in records if record["stage1_seed"] == seed] for seed in seeds]
+        cells = [f"{statistics.mean(group):.1f} ± {statistics.stdev(group):.1f} %" for group in groups]
+        error = sum(statistics.variance(group) / len(group) for group in groups) ** 0.5 / len(groups)
+        mean = statistics.mean(statistics.mean(group) for group in groups)
+        lines.append(f"| {NAMES[way]} | {' | '.join(cells)} | {mean:.1f}, error {error:.1f} % |")
+    return lines
 
 
 def of_run(folder: Path, way: str) -> dict[str, Any]:
@@ -209,6 +299,13 @@ if __name__ == "__main__":
     tyro.extras.subcommand_cli_from_dict(
         {
             name: tyro.conf.configure(tyro.conf.PositionalRequiredArgs)(f)
-            for name, f in {"measure": measure, "table": table, "summary": summary, "figure": figure}.items()
+            for name, f in {
+                "measure": measure,
+                "repeat": repeat,
+                "table": table,
+                "repeats_table": repeats_table,
+                "summary": summary,
+                "figure": figure,
+            }.items()
         }
     )
