@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 from pathlib import Path
 from types import ModuleType
@@ -57,6 +58,23 @@ def test_records_are_three_seeds_of_all_ways_on_one_machine(name: str) -> None:
     frames = int(name.rpartition("-")[2])
     assert {record["frames"] for record in everything} == {frames}
     assert all(record["curve"][-1][1] == pytest.approx(record["top1"], abs=1e-3) for record in everything)
+
+
+def test_repeats_are_averaged_within_a_stage_1_and_then_over_them(tmp_path: Path) -> None:
+    top1 = {"online": {0: (0.5, 0.7), 4: (0.2, 0.4, 0.6)}, "stored": {0: (0.6, 0.6), 4: (0.3, 0.3, 0.3)}}
+    records = [
+        {"way": way, "stage1_seed": seed, "top1": value}
+        for way, seeds in top1.items()
+        for seed, values in seeds.items()
+        for value in values
+    ]
+    path = tmp_path / "repeats.jsonl"
+    path.write_text("".join(f"{json.dumps(record)}\n" for record in records))
+    head, _, online, stored = example().repeats_rows(path)
+    assert head == "| | seed 0 | seed 4 | mean |"
+    # Variances of 200 / 2 and 400 / 3: the error of the mean of two means is half the root of their sum.
+    assert online.endswith("| 60.0 ± 14.1 % | 40.0 ± 20.0 % | 50.0, error 7.6 % |")
+    assert stored.endswith("| 60.0 ± 0.0 % | 30.0 ± 0.0 % | 45.0, error 0.0 % |")
 
 
 if __name__ == "__main__":

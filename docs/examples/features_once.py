@@ -93,10 +93,9 @@ def measure(
         for way, (recipe, *flags) in ways.items():
             run = str(out / f"{way}-{seed}")
             place = ["--data", data.replace("{seed}", str(seed)), "--seed", str(seed), "--out", run]
-            subprocess.run([sys.executable, "-m", "kinelite", "train", recipe, *common, *flags, *place], check=True)
+            _train(recipe, *common, *flags, *place)
     found = [of_run(out / f"{way}-{seed}", way) for seed in seeds for way in ways]
-    records.parent.mkdir(parents=True, exist_ok=True)
-    records.write_text("".join(f"{json.dumps(record)}\n" for record in found))
+    _write(records, found)
     table(records)
 
 
@@ -132,6 +131,8 @@ def repeat(
         seeds: of stage 1.
         pretrained: image weights.
     """
+    if repeats < 2:
+        sys.exit(f"--repeats {repeats}: give 2 or more, since what is asked is how far they lie apart.")
     common = [*SETTINGS[settings].split(), "--workers", "0", "--keep.eval-epochs", "0"]
     start = ["--pretrained", pretrained] if pretrained else []
     ways = {
@@ -141,33 +142,25 @@ def repeat(
     found = []
     for seed in seeds:
         place, first = ["--data", data.replace("{seed}", str(seed))], str(out / f"stage1-{seed}")
-        _train(
-            "conventional",
-            *common,
-            *start,
-            *place,
-            "--frames",
-            "8",
-            "--epochs",
-            str(short),
-            "--seed",
-            str(seed),
-            "--out",
-            first,
-        )
+        begun = ["--frames", "8", "--epochs", str(short), "--seed", str(seed), "--out", first]
+        _train("conventional", *common, *start, *place, *begun)
         for again in range(repeats):
             for way, flags in ways.items():
                 run = out / f"{way}-{seed}-{again}"
                 drawn = ["--seed", str(100 * (again + 1) + seed), "--out", str(run)]
                 _train("sfa_long", *common, *place, "--init", first, "--frames", str(frames), *flags, *drawn)
                 found.append(of_run(run, way) | {"stage1_seed": seed})
-    records.parent.mkdir(parents=True, exist_ok=True)
-    records.write_text("".join(f"{json.dumps(record)}\n" for record in found))
+    _write(records, found)
     repeats_table(records)
 
 
 def _train(*arguments: str) -> None:
     subprocess.run([sys.executable, "-m", "kinelite", "train", *arguments], check=True)
+
+
+def _write(records: Path, found: Sequence[dict[str, Any]]) -> None:
+    records.parent.mkdir(parents=True, exist_ok=True)
+    records.write_text("".join(f"{json.dumps(record)}\n" for record in found))
 
 
 def repeats_table(records: Path) -> None:
