@@ -13,6 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 RECORDS = ROOT / "results" / "features-once"
 SETS = ("motion-32", "motion-128", "ut-interaction-32", "ut-interaction-128")
+REPEATS = "ut-interaction-128-repeats"
 PAGES = (ROOT / "README.md", ROOT / "docs" / "features.md")
 MARK = re.compile(r"(<!-- features-once:(\S+) -->\n).*?(<!-- /features-once -->)", re.DOTALL)
 
@@ -32,8 +33,11 @@ def written(text: str) -> str:
     script = example()
 
     def block(match: re.Match[str]) -> str:
-        paths = [RECORDS / f"{name}.jsonl" for name in SETS]
-        lines = script.summary_rows(paths) if match[2] == "summary" else script.rows(RECORDS / f"{match[2]}.jsonl")
+        path = RECORDS / f"{match[2]}.jsonl"
+        if match[2] == "summary":
+            lines = script.summary_rows([RECORDS / f"{name}.jsonl" for name in SETS])
+        else:
+            lines = script.repeats_rows(path) if match[2] == REPEATS else script.rows(path)
         return match[1] + "\n".join(lines) + "\n" + match[3]
 
     return MARK.sub(block, text)
@@ -58,6 +62,19 @@ def test_records_are_three_seeds_of_all_ways_on_one_machine(name: str) -> None:
     frames = int(name.rpartition("-")[2])
     assert {record["frames"] for record in everything} == {frames}
     assert all(record["curve"][-1][1] == pytest.approx(record["top1"], abs=1e-3) for record in everything)
+
+
+def test_repeats_are_four_stages_2_of_each_way_from_each_stage_1_on_one_machine() -> None:
+    found = example().read(RECORDS / f"{REPEATS}.jsonl")
+    assert set(found) == {"online", "stored"}
+    for way, records in found.items():
+        assert sorted(record["stage1_seed"] for record in records) == [0] * 4 + [1] * 4 + [2] * 4
+        assert len({record["seed"] for record in records}) == 12, "each has a seed of its own"
+        assert {record["recipe"] for record in records} == {"sfa_long"}
+        assert {record["stages"][0]["features"]["mode"] for record in records} == {way}
+    everything = [record for records in found.values() for record in records]
+    assert {record["status"] for record in everything} == {"ok"}
+    assert len({tuple(record["environment"][key] for key in ("cpu", "cores", "torch")) for record in everything}) == 1
 
 
 def test_repeats_are_averaged_within_a_stage_1_and_then_over_them(tmp_path: Path) -> None:
