@@ -10,7 +10,8 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, no_type_check
 
 import numpy as np
 from torch import Tensor
@@ -112,6 +113,8 @@ class Tracker(TorchDispatchMode):
                 parts[block.part] += sign * block.size_bytes
         return Peak(largest, parts, self._events[at][2] if at >= 0 else "")
 
+    # Without checks of types in the test run: it is called for every operation, and says Any of all it is given.
+    @no_type_check
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         if func.namespace == "prim":
@@ -134,13 +137,14 @@ class Tracker(TorchDispatchMode):
             return self._alive[key][0]
         block = Block(self._rounded(storage.nbytes()) if size_bytes is None else size_bytes, part)
         self._events.append((block, 1, op))
-
-        def died(_: Any) -> None:
-            if self._alive.pop(key, None) is not None:
-                self._events.append((block, -1, ""))
-
-        self._alive[key] = (block, weakref.ref(storage, died))
+        self._alive[key] = (block, weakref.ref(storage, partial(self._died, key)))
         return block
+
+    # No function made for each storage: where types are checked, each would be compiled.
+    @no_type_check
+    def _died(self, key: int, _: Any) -> None:
+        if found := self._alive.pop(key, None):
+            self._events.append((found[0], -1, ""))
 
     def _rounded(self, size_bytes: int) -> int:
         return -(-size_bytes // self._round) * self._round
