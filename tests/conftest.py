@@ -15,7 +15,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def pytest_collection_finish() -> None:
-    """What was imported stays, so the search for cycles need not go through it again and again: 6 % of the planner's tests."""
+    """What was imported stays: the search for cycles need not go through it each time (6 % of the planner's tests)."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
