@@ -21,8 +21,8 @@ SETTINGS = (
     # So small a model takes no longer for a clip than its decoding: one core for each.
     *("--workers", "1"),
 )
-# As many as each needs until its validation curve is flat, on processors of either rounding (docs/log.md: 11 epochs of
-# stage 1 gave 97 % on one and 94 on another). Nothing is drawn of these clips but a window, so one view is enough.
+# As many as each needs until its validation curve is flat. Nothing is drawn of these clips but a window, so one view is
+# enough (docs/log.md: fewer epochs and four views gave 97 % on one processor and 94 on another).
 EPOCHS = {
     "conventional": ("--epochs", "20"),
     "sfa": ("--stages.0.epochs", "14", "--stages.1.epochs", "8", "--features.views", "1"),
