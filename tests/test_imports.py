@@ -124,3 +124,12 @@ def test_reports_are_made_without_torch_or_a_decoder(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
+
+
+def test_a_plan_is_made_without_fabric() -> None:
+    code = (
+        "import sys, kinelite.plan.make, kinelite.plan.calibrate\n"
+        "print(*[m for m in ('lightning_fabric', 'torchmetrics', 'matplotlib') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""

@@ -11,7 +11,8 @@ from kinelite.config import NetConfig
 from kinelite.models import create_model
 from kinelite.train.device import place
 from kinelite.train.fabric import make_fabric
-from kinelite.train.halved import halve_frozen, halve_frozen_weights
+from kinelite.train.halved import halve_frozen
+from kinelite.train.part import halve_frozen_weights
 from kinelite.train.stage import freeze, train_mode
 
 

@@ -15,10 +15,11 @@ from kinelite.config import ClipConfig, NetConfig, Stage, TrainConfig
 from kinelite.data.sets import load_set
 from kinelite.errors import UsageError
 from kinelite.models import card, create_model, save_weights
-from kinelite.train import part
+from kinelite.train import build
+from kinelite.train.build import build_model, check_stages, stage_spec
 from kinelite.train.device import place
 from kinelite.train.fabric import make_fabric
-from kinelite.train.part import build_model, build_part, check_stages, stage_spec
+from kinelite.train.part import build_part
 from kinelite.types import InputSpec
 
 SPARSE = InputSpec(16, 64, sampling="sparse", stride=4, fit="squash")
@@ -63,7 +64,7 @@ def test_sfa_of_a_model_without_its_parts_is_refused_before_anything_runs() -> N
 
 def test_init_takes_an_address_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
-    monkeypatch.setattr(part, "load_weights", lambda _, source, **__: asked.append(source))
+    monkeypatch.setattr(build, "load_weights", lambda _, source, **__: asked.append(source))
     config = TrainConfig(model="vivit_fe_nano", init="https://example.org/a/w.safetensors")
     build_model(config, Stage(frames=4), {"label": 3})
     assert asked == ["https://example.org/a/w.safetensors"]

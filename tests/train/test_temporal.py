@@ -12,7 +12,7 @@ from transformers import VideoMAEConfig, VideoMAEModel
 from kinelite.config import NetConfig, Stage
 from kinelite.errors import UsageError
 from kinelite.models import save_weights
-from kinelite.train.part import build_model
+from kinelite.train.build import build_model
 from kinelite.train.run import train
 
 BLOCK = "temporal.blocks.1.mlp.fc1.weight"

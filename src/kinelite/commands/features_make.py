@@ -126,12 +126,12 @@ def _parts(whole: Manifest, on: str) -> list[Manifest]:
 def _make(flags: FeaturesMakeFlags, source: Source, manifest: Manifest, placement: Placement) -> FeatureStore:
     """The store of one split."""
     from kinelite.data.loader import choose_workers, leave_cores
+    from kinelite.train.build import augmentation
     from kinelite.train.features.extract import Means, extract
     from kinelite.train.features.key import make_key
     from kinelite.train.features.room import estimate
     from kinelite.train.features.store import missing_clips, store_folder
     from kinelite.train.interrupted import stop_signals
-    from kinelite.train.part import augmentation
 
     split = manifest.rows[0].split
     folder = store_folder(flags.out, split)

@@ -19,9 +19,9 @@ from kinelite.plan.sizes import gib
 from kinelite.plan.stages import Cell, Peaks, Planner
 from kinelite.plan.target import Target
 from kinelite.plan.traces import Traces, stored_traces
+from kinelite.train.build import check_factorised
 from kinelite.train.features.room import OVERHEAD
 from kinelite.train.features.store import DTYPES
-from kinelite.train.part import check_factorised
 
 
 @dataclass(frozen=True)

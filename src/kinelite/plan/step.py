@@ -16,11 +16,11 @@ from kinelite.models import Factorised
 from kinelite.plan.cuda import act_as_on_cuda
 from kinelite.plan.repeat import Repeats
 from kinelite.plan.track import Tracker
+from kinelite.train.build import build_model, spare
 from kinelite.train.chunks import choose_chunk, clip_logits, model_input
 from kinelite.train.halved import halve_frozen
 from kinelite.train.mix import draw_mix, micro_batches
 from kinelite.train.optim import Ema, fuses, make_optimizer
-from kinelite.train.part import build_model, spare
 from kinelite.train.stage import freeze, frozen_encoder, train_mode
 from kinelite.train.step import piece_loss, task_logits
 

@@ -9,25 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric
-from lightning_fabric.plugins.precision import MixedPrecision
-from lightning_fabric.strategies.fsdp import FSDPStrategy
 from torch import Tensor, nn
-
-from kinelite.models import Factorised
-from kinelite.train.stage import frozen_encoder
 
 _ROUNDED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 """Layers whose weights autocast rounds before it uses them. Norms, positions and tokens are used in fp32."""
-
-
-def halve_frozen_weights(model: nn.Module, fabric: Fabric) -> None:
-    """`halve_frozen` where it changes nothing else: a factorised model whose encoder is frozen as a whole, in mixed
-    precision on a GPU. Sharded parameters (FSDP) must have one type."""
-    precision = fabric.strategy.precision
-    gpu = fabric.device.type == "cuda" and not isinstance(fabric.strategy, FSDPStrategy)
-    if gpu and isinstance(precision, MixedPrecision) and isinstance(model, Factorised) and frozen_encoder(model):
-        halve_frozen(model, torch.bfloat16 if precision.precision == "bf16-mixed" else torch.float16)
 
 
 def halve_frozen(model: nn.Module, dtype: torch.dtype) -> int:

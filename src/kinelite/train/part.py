@@ -3,41 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.precision import MixedPrecision
+from lightning_fabric.strategies.fsdp import FSDPStrategy
 from lightning_fabric.strategies.model_parallel import ModelParallelStrategy
 from torch import Tensor, nn
 
 from kinelite.config import Stage, TrainConfig
-from kinelite.data.augment import policy
 from kinelite.data.dataset import ClipDataset, Reading
 from kinelite.data.loader import ClipLoader, Share, choose_workers, leave_cores, make_loader
 from kinelite.data.manifest import Manifest
-from kinelite.errors import UsageError
-from kinelite.models import Factorised, create_model
-from kinelite.models.temporal.start import load_temporal
+from kinelite.models import Factorised
 from kinelite.models.weights import load_weights
+from kinelite.train.build import augmentation, build_model, spare
 from kinelite.train.checkpoint import Checkpoint, join_optimizer
-from kinelite.train.chunks import choose_chunk
 from kinelite.train.compiled import compiled
 from kinelite.train.decoder import settled
 from kinelite.train.device import Placement
-from kinelite.train.drop import drop_tokens
 from kinelite.train.fabric import make_fabric
-from kinelite.train.features.choice import can_be_stored, check_choice
 from kinelite.train.features.loader import FeatureLoader, feature_loader
 from kinelite.train.features.store import FeatureStore
 from kinelite.train.features.tail import Tail
-from kinelite.train.halved import halve_frozen_weights
+from kinelite.train.halved import halve_frozen
 from kinelite.train.optim import Ema, Schedule, fuses, make_optimizer
-from kinelite.train.recompute import recompute
 from kinelite.train.sharded import FrozenEncoder, load_state, replica, whole
 from kinelite.train.shared_norm import SharedNorms
-from kinelite.train.stage import Frozen, freeze, train_mode
-from kinelite.train.trained import init_weights
+from kinelite.train.stage import Frozen, freeze, frozen_encoder, train_mode
 from kinelite.train.world import ALONE, World
 from kinelite.types import InputSpec
 
@@ -84,7 +79,7 @@ class Part:
 
     def encoder(self, fabric: Fabric) -> Any:
         """What computes the features of a frozen encoder."""
-        return FrozenEncoder(self.model, fabric.strategy.precision) if self.together else self.forward
+        return FrozenEncoder(self.model, fabric.strategy.precision.forward_context) if self.together else self.forward
 
     def evaluated(self, placement: Placement) -> Any:
         """What is scored: the model that trains, or put together where processes share it out."""
@@ -95,79 +90,6 @@ class Part:
         if self.together:
             self.model, self.together = self.together(), None
             self.forward = make_fabric(placement).setup_module(self.model)
-
-
-def build_model(config: TrainConfig, stage: Stage, tasks: dict[str, int]) -> tuple[Any, str]:
-    """A model for a stage from --pretrained, --init and --temporal-init, and a sentence on what was loaded."""
-    torch.manual_seed(config.seed)
-    model: Any = create_model(config.model, heads=tasks, frames=stage.frames, size=_size(config, stage), net=config.net)
-    notes = []
-    if config.pretrained:
-        notes.append(str(load_weights(model, config.pretrained)))
-    if config.init:
-        notes.append(str(load_weights(model, init_weights(config.init), allow_new_head=True)))
-    if config.temporal_init:
-        notes.append(load_temporal(model, config.temporal_init))
-    # After the weights: those of another project bring their own mean and standard deviation.
-    model.spec = stage_spec(config, model.spec)
-    return model, "; ".join(notes) or "random weights"
-
-
-def check_stages(config: TrainConfig, manifest: Manifest) -> None:
-    """Raise UsageError for what any stage cannot build, before hours go into the ones ahead of it."""
-    augmentation(config.clips.policy, manifest)
-    if config.init:
-        init_weights(config.init)
-    tasks = {name: len(classes) for name, classes in manifest.tasks.items()}
-    storable: list[bool] = []
-    for stage in config.stages:
-        with torch.device("meta"):
-            model: Any = create_model(
-                config.model, heads=tasks, frames=stage.frames, size=_size(config, stage), net=config.net
-            )
-            if stage.adapter:
-                check_factorised(config, model)
-                model.add_adapter()
-            if isinstance(model, Factorised):
-                choose_chunk(config.memory.chunk_frames, torch.device("cpu"), model.tubelet)
-        freeze(model, stage.freeze)
-        spare(model, config, stage)
-        storable.append(can_be_stored(model))
-    check_choice(config, storable)
-
-
-def _size(config: TrainConfig, stage: Stage) -> int | None:
-    return config.size if stage.size is None else stage.size
-
-
-def spare(model: nn.Module, config: TrainConfig, stage: Stage) -> None:
-    """What saves memory and time inside the model, once it is known what trains."""
-    drop_tokens(model, stage.drop_tokens, config.model, stage.name)
-    if config.memory.recompute:
-        recompute(model, config.model)
-
-
-def check_factorised(config: TrainConfig, model: object) -> None:
-    """Raise UsageError when a recipe with an adapter meets a model that has no place for one."""
-    if not isinstance(model, Factorised):
-        raise UsageError(
-            f"Recipe '{config.recipe}' puts an adapter between a frozen encoder and a temporal part, and "
-            f"'{config.model}' has no such parts. It trains with: kinelite train lightweight, or conventional. "
-            "Models for this recipe: vivit_fe_*, vtn_*."
-        )
-
-
-def augmentation(asked: str, manifest: Manifest) -> str:
-    """Name of the augmentation policy: the set's own for 'auto'. Raises UsageError for an unknown one."""
-    name = manifest.policy if asked == "auto" else asked
-    policy(name)
-    return name
-
-
-def stage_spec(config: TrainConfig, spec: InputSpec) -> InputSpec:
-    """The model's input, with what the run chooses differently; it travels with the weights."""
-    asked = {"sampling": config.clips.sampling, "stride": config.clips.stride, "fit": config.clips.fit}
-    return replace(spec, **{name: value for name, value in asked.items() if value is not None})
 
 
 def build_part(
@@ -233,6 +155,15 @@ def build_part(
         if ema:
             ema.load(resume.ema)
     return Part(stage, model, forward, wrapped, schedule, loader, ema, frozen, model.spec, together, norms), origin
+
+
+def halve_frozen_weights(model: nn.Module, fabric: Fabric) -> None:
+    """`halve_frozen` where it changes nothing else: a factorised model whose encoder is frozen as a whole, in mixed
+    precision on a GPU. Sharded parameters (FSDP) must have one type."""
+    precision = fabric.strategy.precision
+    gpu = fabric.device.type == "cuda" and not isinstance(fabric.strategy, FSDPStrategy)
+    if gpu and isinstance(precision, MixedPrecision) and isinstance(model, Factorised) and frozen_encoder(model):
+        halve_frozen(model, torch.bfloat16 if precision.precision == "bf16-mixed" else torch.float16)
 
 
 def _scales_loss(fabric: Fabric) -> bool:

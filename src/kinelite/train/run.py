@@ -17,6 +17,7 @@ from kinelite.errors import DataError, RunError, SetupError, UsageError
 from kinelite.limits import check_config
 from kinelite.models.weights import load_weights
 from kinelite.records import EvalRecord, TrainRecord, environment, explained, from_dict, truncate_jsonl, write_json
+from kinelite.train.build import check_stages
 from kinelite.train.checkpoint import Checkpoint, list_checkpoints, load_latest
 from kinelite.train.decoder import settled, with_decoder
 from kinelite.train.device import PeakMemory, place
@@ -28,7 +29,7 @@ from kinelite.train.job import Interrupted, Job
 from kinelite.train.lock import locked
 from kinelite.train.log import RunLog
 from kinelite.train.outcome import explain, write_record
-from kinelite.train.part import Part, build_part, check_stages
+from kinelite.train.part import Part, build_part
 from kinelite.train.trained import FILE, save_trained
 from kinelite.train.world import World, join
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from lightning_fabric.plugins.precision import Precision
 from torch import Tensor, nn
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
@@ -34,12 +34,13 @@ class FrozenEncoder:
     to, which the model itself must not be: there all wait for each other."""
 
     module: Any
-    precision: Precision
+    in_precision: Callable[[], AbstractContextManager[None]]
+    """Gives the context in which the run computes."""
 
     def __call__(self, video: Tensor, encode_only: bool = True) -> Tensor:
         """Features, in the precision of the run."""
         assert encode_only
-        with self.precision.forward_context():
+        with self.in_precision():
             return self.module.encode(video)
 
 

@@ -19,6 +19,7 @@ from kinelite.data.manifest import Manifest
 from kinelite.data.prepare.estimate import free_bytes
 from kinelite.models import Factorised
 from kinelite.records import write_json
+from kinelite.train.build import augmentation
 from kinelite.train.decoder import settled
 from kinelite.train.evaluate import Scores, batches_of, together
 from kinelite.train.features.choice import Choice, can_be_stored, choose_by_time, choose_early
@@ -27,7 +28,7 @@ from kinelite.train.features.key import Key, make_key
 from kinelite.train.features.loader import FeatureLoader, feature_loader
 from kinelite.train.features.room import GIB, estimate
 from kinelite.train.features.store import FeatureStore
-from kinelite.train.part import augmentation, stream_seed
+from kinelite.train.part import stream_seed
 from kinelite.train.step import task_logits
 from kinelite.train.world import ALONE, World
 
