@@ -68,8 +68,8 @@ def test_repeats_are_four_stages_2_of_each_way_from_each_stage_1_on_one_machine(
     found = example().read(RECORDS / f"{REPEATS}.jsonl")
     assert set(found) == {"online", "stored"}
     for way, records in found.items():
-        assert sorted(record["stage1_seed"] for record in records) == [0] * 4 + [1] * 4 + [2] * 4
-        assert len({record["seed"] for record in records}) == 12, "each has a seed of its own"
+        assert sorted(record["stage1_seed"] for record in records) == [seed for seed in range(6) for _ in range(4)]
+        assert len({record["seed"] for record in records}) == 24, "each has a seed of its own"
         assert {record["recipe"] for record in records} == {"sfa_long"}
         assert {record["stages"][0]["features"]["mode"] for record in records} == {way}
     everything = [record for records in found.values() for record in records]
