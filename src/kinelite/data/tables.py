@@ -164,4 +164,4 @@ def neighbours(path: Path) -> str:
     names = sorted(child.name for child in folder.iterdir() if not child.name.startswith("."))
     near = difflib.get_close_matches(path.name, names, n=1)
     hint = f" Nearest: {near[0]}." if near else ""
-    return f"In {folder} there are: {', '.join(names[:8]) or 'no files'}{' ...' if len(names) > 8 else ''}.{hint}"
+    return f"In '{folder}' there are: {', '.join(names[:8]) or 'no files'}{' ...' if len(names) > 8 else ''}.{hint}"

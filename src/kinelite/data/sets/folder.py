@@ -165,4 +165,4 @@ def _neighbours(top: Path) -> str:
     if not parent.is_dir():
         return f"Its parent {parent} is missing as well."
     names = [path.name for path in _visible(parent) if path.is_dir()][:8]
-    return f"In {parent} there are: {', '.join(names)}." if names else f"There are no folders in {parent}."
+    return f"In '{parent}' there are: {', '.join(names)}." if names else f"There are no folders in '{parent}'."
