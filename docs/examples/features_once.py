@@ -111,6 +111,7 @@ def repeat(
     views: int = 2,
     repeats: int = 4,
     seeds: tuple[int, ...] = (0, 1, 2),
+    only: tuple[Literal["online", "stored"], ...] = (),
     pretrained: str | None = None,
 ) -> None:
     """Train stage 1 once for each seed and stage 2 online and on stored features several times from it.
@@ -129,6 +130,7 @@ def repeat(
         views: stored of each training clip.
         repeats: stages 2 of each way and seed, at least two: other orders, other draws, another adapter.
         seeds: of stage 1.
+        only: these ways, not both.
         pretrained: image weights.
     """
     if repeats < 2:
@@ -139,6 +141,7 @@ def repeat(
         "online": ["--features.mode", "online", "--epochs", str(long)],
         "stored": ["--features.mode", "stored", "--epochs", str(stored), "--features.views", str(views)],
     }
+    ways = {way: flags for way, flags in ways.items() if not only or way in only}
     found = []
     for seed in seeds:
         place, first = ["--data", data.replace("{seed}", str(seed))], str(out / f"stage1-{seed}")
