@@ -83,6 +83,12 @@ def test_repeats_are_four_stages_2_of_each_way_from_each_stage_1_on_one_machine(
     assert len({tuple(record["environment"][key] for key in ("cpu", "cores", "torch")) for record in everything}) == 1
 
 
+def test_five_views_are_seen_once_each_and_four_three_times() -> None:
+    for name, asked in (("ut-interaction-32-repeats", (12, 4)), ("ut-interaction-32-repeats-five-views", (5, 5))):
+        stages = [record["stages"][0] for record in example().read(RECORDS / f"{name}.jsonl")["stored"]]
+        assert {(stage["epochs"], stage["features"]["views"]) for stage in stages} == {asked}
+
+
 def test_repeats_are_averaged_within_a_stage_1_and_then_over_them(tmp_path: Path) -> None:
     top1 = {"online": {0: (0.5, 0.7), 4: (0.2, 0.4, 0.6)}, "stored": {0: (0.6, 0.6), 4: (0.3, 0.3, 0.3)}}
     records = [
