@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class UsageError(ValueError):
@@ -43,3 +44,17 @@ def unknown(kind: str, given: str, allowed: Iterable[str], next_command: str) ->
     near = difflib.get_close_matches(given, names, n=3, cutoff=0.4)
     hint = f"Nearest: {', '.join(near)}." if near else f"Known: {', '.join(names[:12])}."
     return UsageError(f"Unknown {kind} '{given}'. {hint} All of them: {next_command}")
+
+
+def neighbours(path: Path) -> str:
+    """A sentence on what there is beside a path that is missing, and which of that has the nearest name."""
+    folder = path.parent
+    try:
+        names = sorted(child.name for child in folder.iterdir() if not child.name.startswith("."))
+    except FileNotFoundError:
+        return f"Its parent '{folder}' is missing as well."
+    except OSError as error:
+        return f"'{folder}' cannot be listed: {error.strerror}."
+    near = difflib.get_close_matches(path.name, names, n=1)
+    hint = f" Nearest: {near[0]}." if near else ""
+    return f"In '{folder}' there are: {', '.join(names[:8]) or 'no files'}{' ...' if len(names) > 8 else ''}.{hint}"

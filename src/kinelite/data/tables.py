@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from kinelite.errors import DataError
+from kinelite.errors import DataError, neighbours
 
 _LINE_END = re.compile(r"\r\n|\r|\n")
 
@@ -154,14 +154,3 @@ def find_file(root: Path, *names: str, what: str) -> Path:
             if path.is_file():
                 return path
     raise DataError(f"{root} holds no {what}: {' or '.join(names)}. {neighbours(root / names[0])}")
-
-
-def neighbours(path: Path) -> str:
-    """A sentence on what there is beside a path that is missing."""
-    folder = path.parent
-    if not folder.is_dir():
-        return f"There is no folder {folder}."
-    names = sorted(child.name for child in folder.iterdir() if not child.name.startswith("."))
-    near = difflib.get_close_matches(path.name, names, n=1)
-    hint = f" Nearest: {near[0]}." if near else ""
-    return f"In '{folder}' there are: {', '.join(names[:8]) or 'no files'}{' ...' if len(names) > 8 else ''}.{hint}"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from kinelite.errors import DataError, UsageError
+from kinelite.errors import DataError, UsageError, neighbours
 from kinelite.records import EvalRecord, TrainRecord, from_dict, read_jsonl
 
 RECORDS = ("record.json", "eval.json", "metrics.jsonl")
@@ -70,9 +70,9 @@ def find_runs(paths: Iterable[str | Path], other: Collection[Path] = ()) -> list
     for path in given:
         found = _records_file(path, path not in other) if path.is_file() else _below(path)
         if not found and path not in other:
-            files = f"no folder with {', '.join(RECORDS)} in it, no .jsonl file with measurements"
-            what = files if path.is_dir() else "there is nothing of that name"
-            raise UsageError(f"No run at '{path}': {what}. {_EXAMPLE}")
+            files = f"no folder with {', '.join(RECORDS)} in it, no .jsonl file with measurements."
+            what = files if path.is_dir() else f"there is nothing of that name. {neighbours(path)}"
+            raise UsageError(f"No run at '{path}': {what} {_EXAMPLE}")
         for run in found:
             runs.setdefault(f"{run.path.resolve()}#{run.name if path.is_file() else ''}", run)
     if not given:

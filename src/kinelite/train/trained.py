@@ -13,7 +13,7 @@ from torch import nn
 
 from kinelite.config import NetConfig, TrainConfig, from_json, to_json
 from kinelite.data.manifest import Manifest
-from kinelite.errors import UsageError
+from kinelite.errors import UsageError, neighbours
 from kinelite.models import create_model
 from kinelite.models.checkpoints.header import damaged, normalisation_of
 from kinelite.models.checkpoints.hub import find_weights
@@ -92,7 +92,8 @@ def _weight_file(given: Path, hint: str) -> Path:
     if path.is_file():
         return path
     unfinished = " The run is unfinished: repeat its train command." if (given / "checkpoints").is_dir() else ""
-    raise UsageError(f"No trained model at '{given}': looked for {path}.{unfinished} {hint}")
+    beside = "" if given.exists() else f" {neighbours(given)}"
+    raise UsageError(f"No trained model at '{given}': looked for {path}.{unfinished}{beside} {hint}")
 
 
 @dataclass(frozen=True)

@@ -103,7 +103,7 @@ def test_unusable_folders(tmp_path: Path, names: tuple[str, ...], message: str) 
 
 def test_missing_root_and_file_as_root(tmp_path: Path) -> None:
     make(tmp_path, "clips/a/1.mp4", "one.mp4")
-    with pytest.raises(DataError, match=r"There is no folder .*nothing.*there are: clips\."):
+    with pytest.raises(DataError, match=r"There is no folder .*nothing.*there are: clips, one\.mp4\."):
         load_set(f"folder:{tmp_path / 'nothing'}")
     with pytest.raises(DataError, match=r"parent .* is missing as well"):
         load_set(f"folder:{tmp_path / 'no/thing'}")

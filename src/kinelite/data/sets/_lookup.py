@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 from kinelite.data.manifest import Manifest, Row
 from kinelite.data.sets.folder import VIDEO_SUFFIXES
-from kinelite.data.tables import inside, neighbours
-from kinelite.errors import DataError
+from kinelite.data.tables import inside
+from kinelite.errors import DataError, neighbours
 
 _SPLIT_ORDER = {"train": 0, "val": 1, "test": 2}
 

@@ -18,7 +18,7 @@ from kinelite.config import SplitConfig
 from kinelite.data.manifest import Manifest, Row
 from kinelite.data.sets import SetOptions, register_set
 from kinelite.data.split import check_groups, check_split, check_train, hold_out, refuse_options
-from kinelite.errors import DataError
+from kinelite.errors import DataError, neighbours
 
 SPLITS = {"train": "train", "val": "val", "validation": "val", "valid": "val", "test": "test"}
 USUAL_NAMES = ("file", "filename", "filepath", "video", "video_path", "clip", "class", "action", "category")
@@ -77,8 +77,8 @@ def _read(file: Path, root: str) -> tuple[list[str], list[tuple[int, dict[str, s
     if not root:
         raise DataError("csv: needs a file, such as csv:annotations.csv.")
     if not file.is_file():
-        what = "is a folder" if file.is_dir() else "does not exist"
-        raise DataError(f"{file} {what}. csv:FILE takes a CSV file with the columns path and label.")
+        what = "is a folder." if file.is_dir() else f"does not exist. {neighbours(file)}"
+        raise DataError(f"{file} {what} csv:FILE takes a CSV file with the columns path and label.")
     try:
         with file.open(encoding="utf-8-sig", newline="") as text:
             reader = csv.reader(text, strict=True)

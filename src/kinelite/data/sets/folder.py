@@ -16,7 +16,7 @@ from kinelite.data.manifest import Manifest, Row
 from kinelite.data.sets import SetOptions, register_set
 from kinelite.data.sets._frames import is_image, is_numbered
 from kinelite.data.split import check_split, check_train, hold_out, refuse_options
-from kinelite.errors import DataError
+from kinelite.errors import DataError, neighbours
 
 # fmt: off
 VIDEO_SUFFIXES = frozenset({
@@ -83,7 +83,7 @@ def _root(root: str) -> Path:
     if top.is_file():
         raise DataError(f"{root} is a file; folder:ROOT takes a folder with one folder per class in it.")
     if not top.is_dir():
-        raise DataError(f"There is no folder {root}. {_neighbours(top)}")
+        raise DataError(f"There is no folder {root}. {neighbours(top)}")
     if not any(_visible(top)):
         raise DataError(f"{root} is empty. It should hold one folder per class with video files in it.")
     return top
@@ -158,11 +158,3 @@ def _nothing(top: Path, other: Counter[str]) -> str:
         return f"{top} holds clips but no class folders. Put the clips of each class into a folder of its name."
     seen = f"what is there: {_kinds(other)}" if other else "its folders are empty"
     return f"No video file below {top}; {seen}. Known suffixes: {', '.join(sorted(VIDEO_SUFFIXES))}."
-
-
-def _neighbours(top: Path) -> str:
-    parent = top.parent
-    if not parent.is_dir():
-        return f"Its parent {parent} is missing as well."
-    names = [path.name for path in _visible(parent) if path.is_dir()][:8]
-    return f"In '{parent}' there are: {', '.join(names)}." if names else f"There are no folders in '{parent}'."

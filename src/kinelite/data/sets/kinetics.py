@@ -19,8 +19,8 @@ from kinelite.data.sets._classmap import PATTERNS, ClassList, clean, find_class_
 from kinelite.data.sets._kinetics import SIDE, SPLITS, Found, choose, from_lists, is_list
 from kinelite.data.sets._lookup import Entry, VideoIndex, listed_set, root_folder
 from kinelite.data.split import refuse_options
-from kinelite.data.tables import Line, check_times, neighbours, number, read_table
-from kinelite.errors import DataError, UsageError
+from kinelite.data.tables import Line, check_times, number, read_table
+from kinelite.errors import DataError, UsageError, neighbours
 
 TREE = """\
 ROOT/train.csv  val.csv (or validate.csv)  test.csv  (also in ROOT/annotations/, also kinetics400_train.csv)
