@@ -130,7 +130,7 @@ def test_a_weight_file_alone_is_enough(kinelite: Any, run_folder: Path, few: Pat
 
 
 def test_what_is_not_a_trained_model(kinelite: Any, few: Path, tmp_path: Path) -> None:
-    kinelite("predict", tmp_path / "nowhere", few, *CPU).failed(2, "No trained model", "there are", "kinelite train")
+    kinelite("predict", tmp_path / "nowhere", few, *CPU).failed(2, "No trained model", "there are: ", "kinelite train")
     (tmp_path / "begun" / "checkpoints").mkdir(parents=True)
     kinelite("predict", tmp_path / "begun", few, *CPU).failed(2, "unfinished")
     (tmp_path / "w.pt").write_bytes(b"PK")

@@ -180,7 +180,7 @@ def test_a_path_without_anything_comparable_is_a_sentence(tmp_path: Path) -> Non
     append_jsonl(tmp_path / "input" / "a.jsonl", made("m", "input"), sync=False)
     with pytest.raises(UsageError, match=r"no \.jsonl file with measurements.*1 records left out \(mode input\)"):
         make_pages([tmp_path / "input"], tmp_path / "out")
-    with pytest.raises(UsageError, match="there is nothing of that name"):
+    with pytest.raises(UsageError, match=r"there is nothing of that name\. In '.*' there are: input\."):
         make_pages([tmp_path / "nowhere"], tmp_path / "out")
     append_jsonl(tmp_path / "bench.jsonl", made("movinet_a0", "single", 12.0), sync=False)
     with pytest.raises(UsageError, match="no training record"):

@@ -132,8 +132,9 @@ def test_split_options_where_a_column_decides(tmp_path: Path) -> None:
 
 
 def test_what_is_no_table(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="does not exist"):
-        load_set(f"csv:{tmp_path / 'none.csv'}")
+    (tmp_path / "mine.csv").touch()
+    with pytest.raises(DataError, match=r"does not exist\. .* there are: .*Nearest: mine\.csv\. csv:FILE takes"):
+        load_set(f"csv:{tmp_path / 'mien.csv'}")
     with pytest.raises(DataError, match="is a folder"):
         load_set(f"csv:{tmp_path}")
     with pytest.raises(DataError, match="needs a file"):
